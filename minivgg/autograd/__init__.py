@@ -1,0 +1,7 @@
+"""The autograd core: ``Tensor`` (tensor.py), ``Function`` (function.py) and the engine (engine.py)."""
+
+from minivgg.autograd.engine import backward, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from minivgg.autograd.function import Function
+from minivgg.autograd.tensor import Tensor, as_tensor, method
+
+__all__ = ["Function", "Tensor", "as_tensor", "backward", "enable_grad", "grad", "is_grad_enabled", "method", "no_grad", "set_grad_enabled"]

@@ -1,0 +1,57 @@
+"""Which array library an array belongs to.
+
+Operations written as *array-namespace code* call ``xp = namespace(x)`` and then ``xp.exp(x)``: the same lines run on
+NumPy and on CuPy. CuPy is only ever looked at when the user's program has imported it already.
+"""
+
+import sys
+from typing import Any
+
+import numpy
+
+Array = Any
+"""A ``numpy.ndarray`` or a ``cupy.ndarray``."""
+
+FLOATING = (numpy.dtype("float32"), numpy.dtype("float64"))
+"""The element types that can carry a gradient."""
+
+
+def cupy_if_imported() -> Any:
+    """The ``cupy`` module if the program has imported it, else None."""
+    return sys.modules.get("cupy")
+
+
+def is_array(value: object) -> bool:
+    """True for a NumPy or CuPy array (not for NumPy scalars).
+
+    >>> is_array(numpy.zeros(3)), is_array(numpy.float32(0)), is_array([0.0])
+    (True, False, False)
+    """
+    if isinstance(value, numpy.ndarray):
+        return True
+    cupy = cupy_if_imported()
+    return cupy is not None and isinstance(value, cupy.ndarray)
+
+
+def namespace(array: Array) -> Any:
+    """The module whose functions take this array: ``numpy`` or ``cupy``.
+
+    >>> namespace(numpy.zeros(3)).__name__
+    'numpy'
+    """
+    if isinstance(array, numpy.ndarray | numpy.generic):
+        return numpy
+    cupy = cupy_if_imported()
+    if cupy is not None and isinstance(array, cupy.ndarray):
+        return cupy
+    raise TypeError(f"namespace: expected a NumPy or CuPy array, got {type(array).__name__}")
+
+
+def device_of(array: Array) -> str:
+    """``"cpu"`` or ``"cuda:0"``: where the elements lie."""
+    return "cpu" if isinstance(array, numpy.ndarray) else f"cuda:{array.device.id}"
+
+
+def to_numpy(array: Array) -> numpy.ndarray:
+    """The elements in host memory; NumPy arrays are returned as they are."""
+    return array if isinstance(array, numpy.ndarray) else array.get()

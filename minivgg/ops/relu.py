@@ -1,0 +1,56 @@
+"""ReLU: max(x, 0), and nothing flows back where x <= 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy
+
+from minivgg.autograd import Function, Tensor, method
+from minivgg.backend import FLOATING, namespace
+from minivgg.errors import DtypeError
+from minivgg.registry import ErrorSample, Operation, Sample
+
+
+class ReLU(Function):
+    """Saves its output, not its input: out > 0 says where the gradient passes, and the input may be overwritten."""
+
+    def forward(self, x, inplace):
+        out = namespace(x).maximum(x, 0, out=x if inplace else None)
+        out = out if out.ndim else namespace(x).asarray(out)
+        self.save_for_backward(out)
+        return out
+
+    def backward(self, grad):
+        (out,) = self.saved_tensors
+        return grad * Tensor((out.array > 0).astype(grad.dtype)), None
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), elementwise; the derivative at 0 is 0, nan stays nan.
+
+    ``inplace`` overwrites ``input`` and saves the memory of a second activation.
+
+    >>> import minivgg
+    >>> minivgg.nn.functional.relu(minivgg.tensor([-1.0, 0.0, 2.0]))
+    tensor([0., 0., 2.])
+    """
+    if input.dtype not in FLOATING:
+        raise DtypeError("relu", f"takes float32 or float64, got {input.dtype}")
+    return ReLU.apply_(input, True) if inplace else ReLU.apply(input, False)
+
+
+method("relu")(lambda self: relu(self))
+method("relu_")(lambda self: relu(self, inplace=True))
+
+
+def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for shape in ((2, 3, 4, 4), (3,), (), (0, 2)):
+        yield Sample((rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 2.0, shape),))
+
+
+def _errors() -> Iterable[ErrorSample]:
+    yield ErrorSample((numpy.zeros(3, "int64"),), {}, DtypeError, "relu: takes float32 or float64, got int64")
+
+
+OPERATION = Operation(relu, shapes="* -> *", samples=_samples, oracle=lambda x: numpy.where(x > 0, x, 0.0), errors=_errors, torch="nn.functional.relu")

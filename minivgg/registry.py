@@ -1,0 +1,227 @@
+"""The records that the whole project is read from: operations, their samples, and the algorithms that compute them.
+
+An ``Operation`` is declared once, in the file that defines it; an ``Algorithm`` once, in its file under ``kernels/``.
+Tests, benchmarks, the command line and the reference pages are loops over these records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from minivgg.errors import ArgumentError, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of an operation: ``operation(*args, **kwargs)``.
+
+    NumPy arrays among ``args`` become tensors (the floating ones differentiable); everything else is passed as it is.
+    Samples avoid points where the derivative does not exist (kinks, ties), because gradients are checked at them.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ErrorSample:
+    """A call that must be refused, with the exception's class and its exact message."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    error: type[Exception]
+    message: str
+
+
+OPERATIONS: dict[str, Operation] = {}
+"""Every operation by name, in the order of declaration."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a test, a page or a benchmark needs to know of an operation. Creating the record registers it.
+
+    ``function``  the public function
+    ``shapes``    one letter a dimension, as in ``"N C H W, K C/g R S, K? -> N K P Q"``; ``...`` any leading
+                  dimensions, ``?`` may be None or left out, ``*`` any shape (the same wherever it stands)
+    ``samples``   ``samples(rng) -> Iterable[Sample]`` in float64; every check runs on each
+    ``oracle``    ``oracle(*args, **kwargs)`` on float64 NumPy arrays, independent of the code it judges
+    ``errors``    ``errors() -> Iterable[ErrorSample]``
+    ``order``     how often it can be differentiated: 2 is checked
+    ``torch``     dotted name below ``torch`` of the function with the same arguments, for the comparison
+    """
+
+    function: Callable[..., Any]
+    shapes: str
+    samples: Callable[[numpy.random.Generator], Iterable[Sample]]
+    oracle: Callable[..., Any]
+    errors: Callable[[], Iterable[ErrorSample]] = tuple
+    order: int = 2
+    torch: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.function.__name__)
+        if self.name in OPERATIONS:
+            raise ValueError(f"registry: operation {self.name!r} is declared twice")
+        OPERATIONS[self.name] = self
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute an operation.
+
+    ``run(spec, *inputs, out)`` writes every element of ``out`` and changes no input; scratch memory it takes is at most
+    ``workspace(spec, dtype)`` bytes. ``supports(spec, dtype)`` returns None, or the sentence that says why not.
+    ``exact`` algorithms agree to the bit on small integers; ``max_error`` bounds the relative L2 error in float32.
+    """
+
+    operation: str
+    name: str
+    run: Callable[..., None]
+    backend: str
+    exact: bool
+    max_error: float
+    workspace: Callable[[Any, numpy.dtype], int]
+    supports: Callable[[Any, numpy.dtype], str | None]
+    paper: str = ""
+    automatic: bool = True
+    """False: for humans and tests only, never chosen by "auto"."""
+
+
+_ALGORITHMS: dict[str, dict[str, Algorithm]] = {}
+_POLICIES: dict[str, Callable[[Any, numpy.dtype], list[tuple[str, str]]]] = {}
+
+
+def algorithm(
+    operation: str, *, backend: str = "numpy", exact: bool = True, max_error: float = 2e-6,
+    workspace: Callable[[Any, numpy.dtype], int] = lambda spec, dtype: 0,
+    supports: Callable[[Any, numpy.dtype], str | None] = lambda spec, dtype: None,
+    paper: str = "", automatic: bool = True,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
+    """Register the decorated kernel; its name is the name of its file, without the backend: ``direct_numba`` is ``direct``."""
+
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        name = run.__module__.rpartition(".")[2].removesuffix(f"_{backend}")
+        known = _ALGORITHMS.setdefault(operation, {})
+        if name in known:
+            raise ValueError(f"registry: algorithm {name!r} of {operation} is declared twice")
+        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, automatic)
+        return run
+
+    return register
+
+
+def policy(operation: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what "auto" does: ``policy(spec, dtype)`` lists (algorithm, reason), the best first."""
+
+    def register(choose: Callable[..., Any]) -> Callable[..., Any]:
+        _POLICIES[operation] = choose
+        return choose
+
+    return register
+
+
+@functools.cache
+def _discover() -> None:
+    """Import every file of every operation's folder under kernels/; they register themselves."""
+    package = importlib.import_module("minivgg.kernels")
+    for module in pkgutil.walk_packages(package.__path__, "minivgg.kernels."):
+        importlib.import_module(module.name)
+
+
+def algorithms(operation: str) -> dict[str, Algorithm]:
+    """The algorithms of an operation by name."""
+    _discover()
+    return _ALGORITHMS.get(operation, {})
+
+
+def operations_with_algorithms() -> list[str]:
+    """The names of the operations that kernels/ has algorithms for."""
+    _discover()
+    return list(_ALGORITHMS)
+
+
+# Choice ---------------------------------------------------------------------------------------------------------------
+
+_forced: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("minivgg_forced_algorithms", default={})  # noqa: B039 never changed
+
+
+@contextlib.contextmanager
+def use_algorithm(**choices: str) -> Iterator[None]:
+    """Force algorithms within a block: ``with use_algorithm(conv2d="fft"):``; both gradients follow."""
+    for family, name in choices.items():
+        _check_known(family, name)
+    token = _forced.set({**_forced.get(), **choices})
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def forced(family: str, argument: str | None = None) -> str | None:
+    """The algorithm that the user asked for, or None: argument, then block, then ``MINIVGG_CONV2D=fft``."""
+    name = argument or _forced.get().get(family) or os.environ.get(f"MINIVGG_{family.upper()}")
+    if name is None or name == "auto":
+        return None
+    _check_known(family, name)
+    return name
+
+
+def _check_known(family: str, name: str) -> None:
+    known = algorithms(family)
+    if not known:
+        raise ArgumentError("use_algorithm", f"{family!r} has no algorithms to choose from; {', '.join(operations_with_algorithms())} have")
+    if name not in known and name != "auto":
+        raise ArgumentError(family, f"there is no algorithm {name!r}; there are {', '.join(known)}")
+
+
+def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None) -> Algorithm:
+    """The algorithm to run: the forced one if it applies, else the first of the policy's list that does."""
+    known = algorithms(operation)
+    if name is not None:
+        if name not in known:
+            raise UnsupportedError(operation, f"{name} has no kernel for it; {', '.join(known)} have")
+        refusal = known[name].supports(spec, dtype)
+        if refusal:
+            raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
+        return known[name]
+    return known[next(candidate.name for candidate in candidates(operation, spec, dtype) if candidate.chosen)]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One line of ``explain``: an algorithm, whether it is chosen, and why or why not."""
+
+    name: str
+    chosen: bool
+    applies: bool
+    reason: str
+    workspace: int
+
+
+def candidates(operation: str, spec: Any, dtype: numpy.dtype) -> list[Candidate]:
+    """Every algorithm with the sentence that speaks for it or refuses it, the preferred ones first."""
+    known = algorithms(operation)
+    ranked = dict(_POLICIES[operation](spec, dtype))
+    result, chosen = [], False
+    for name in [*ranked, *(name for name in known if name not in ranked)]:
+        refusal = known[name].supports(spec, dtype)
+        if not known[name].automatic:
+            reason, applies = "never chosen by itself: for reading and testing", not refusal
+        else:
+            reason, applies = refusal or ranked.get(name, "only on request"), not refusal
+        choose = not chosen and name in ranked and applies and known[name].automatic
+        chosen = chosen or choose
+        result.append(Candidate(name, choose, applies, reason, known[name].workspace(spec, dtype) if applies else 0))
+    return result

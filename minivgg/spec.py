@@ -1,0 +1,232 @@
+"""Problem descriptors: what a convolution or a pooling is asked to do, apart from the numbers in its arrays.
+
+A descriptor is frozen and checks itself when it is built, so a kernel that receives one need not check anything again.
+``str(spec)`` is a problem string that ``parse`` reads back: the same text serves tests, benchmarks and error messages.
+
+Index letters, everywhere in the project: n image, c input channel, k output channel, h w input row and column,
+p q output row and column, r s filter row and column, g group.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from minivgg.errors import ArgumentError, ShapeError
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+"""Rows above, rows below, columns left, columns right."""
+
+
+def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
+    """Read an int or a sequence of two ints, each at least ``minimum``.
+
+    >>> pair("conv2d", "stride", 2, 1), pair("conv2d", "stride", (2, 1), 1)
+    ((2, 2), (2, 1))
+    """
+    values = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(values) == 1:
+        values = values * 2
+    if len(values) != 2 or not all(isinstance(v, int) or hasattr(v, "__index__") for v in values):
+        raise ArgumentError(operation, f"{name} must be an int or a pair of ints, got {value!r}")
+    first, second = (int(v.__index__()) for v in values)
+    if min(first, second) < minimum:
+        raise ArgumentError(operation, f"{name} must be at least {minimum}, got {value!r}")
+    return first, second
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2dSpec:
+    """One convolution problem: out[n,k,p,q] = Σ_crs x[n, c, p·stride + r·dilation - pad, ...] · w[k,c,r,s].
+
+    ``c`` and ``k`` count all channels; a filter has ``c // groups`` of them. ``padding`` is (top, bottom, left, right).
+
+    >>> spec = Conv2dSpec.parse("n1 c64 h224 w224 k64 r3 p1")
+    >>> spec.p, spec.q, spec.macs
+    (224, 224, 1849688064)
+    >>> str(spec)
+    'n1 c64 h224 w224 k64 r3 p1'
+    """
+
+    n: int
+    c: int
+    h: int
+    w: int
+    k: int
+    r: int
+    s: int
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("c", "k", "r", "s", "groups"):
+            if getattr(self, name) < 1:
+                raise ShapeError("conv2d", f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.n < 0:
+            raise ShapeError("conv2d", f"n must be at least 0, got {self.n}")
+        for name, values, minimum in (("stride", self.stride, 1), ("dilation", self.dilation, 1), ("padding", self.padding, 0)):
+            if min(values) < minimum:
+                raise ArgumentError("conv2d", f"{name} must be at least {minimum}, got {values}")
+        if self.c % self.groups or self.k % self.groups:
+            raise ShapeError("conv2d", f"groups must divide the channels: {self.c} in, {self.k} out, groups {self.groups}")
+        if self.p < 1 or self.q < 1:
+            top, bottom, left, right = self.padding
+            raise ShapeError(
+                "conv2d",
+                f"the filter spans {self.span[0]}x{self.span[1]}, the padded input is only "
+                f"{self.h + top + bottom}x{self.w + left + right}",
+                input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
+            )  # fmt: skip
+
+    @property
+    def span(self) -> Pair:
+        """Input rows and columns that one output element looks at: dilation · (filter - 1) + 1."""
+        return self.dilation[0] * (self.r - 1) + 1, self.dilation[1] * (self.s - 1) + 1
+
+    @property
+    def p(self) -> int:
+        """Output rows: ⌊(h + top + bottom - span) / stride⌋ + 1."""
+        return (self.h + self.padding[0] + self.padding[1] - self.span[0]) // self.stride[0] + 1
+
+    @property
+    def q(self) -> int:
+        """Output columns: ⌊(w + left + right - span) / stride⌋ + 1."""
+        return (self.w + self.padding[2] + self.padding[3] - self.span[1]) // self.stride[1] + 1
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.c, self.h, self.w
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        return self.k, self.c // self.groups, self.r, self.s
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.k, self.p, self.q
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the definition: n·k·p·q·(c/groups)·r·s; the bias is not counted."""
+        return self.n * self.k * self.p * self.q * (self.c // self.groups) * self.r * self.s
+
+    def with_batch(self, n: int) -> "Conv2dSpec":
+        """The same layer on ``n`` images."""
+        return replace(self, n=n)
+
+    def __str__(self) -> str:
+        text = f"n{self.n} c{self.c} h{self.h} w{self.w} k{self.k} r{_sizes(self.r, self.s)}"
+        if self.stride != (1, 1):
+            text += f" s{_sizes(*self.stride)}"
+        top, bottom, left, right = self.padding
+        if any(self.padding):
+            text += f" p{_sizes(top, left)}" if (top, left) == (bottom, right) else f" p{top}:{bottom}x{left}:{right}"
+        if self.dilation != (1, 1):
+            text += f" d{_sizes(*self.dilation)}"
+        return text + (f" g{self.groups}" if self.groups != 1 else "")
+
+    @classmethod
+    def parse(cls, text: str) -> "Conv2dSpec":
+        """Read a problem string: ``n c h w k``, ``r`` filter, ``s`` stride, ``p`` padding, ``d`` dilation, ``g`` groups.
+
+        A square size is one number, another is ``3x5``; padding that differs between the sides is ``p0:1x0:1``.
+
+        >>> Conv2dSpec.parse("n2 c8 h9 w7 k4 r3x1 s2 p1x0 g2").weight_shape
+        (4, 4, 3, 1)
+        """
+        fields: dict[str, str] = {}
+        for word in text.split():
+            match = re.fullmatch(r"([nchwkrspdg])([0-9x:]+)", word)
+            if match is None or match[1] in fields:
+                raise ArgumentError("parse", f"{word!r} is not a field like c64, r3x5 or p0:1x0:1, or stands twice, in {text!r}")
+            fields[match[1]] = match[2]
+        missing = [letter for letter in "nchwkr" if letter not in fields]
+        if missing:
+            raise ArgumentError("parse", f"{text!r} lacks {', '.join(missing)}")
+        try:
+            rows, _, columns = fields.get("p", "0").partition("x")
+            top, _, bottom = rows.partition(":")
+            left, _, right = (columns or rows).partition(":")
+            padding = tuple(int(side) for side in (top, bottom or top, left, right or left))
+            r, s = _read_sizes(fields["r"])
+            return cls(
+                *(int(fields[letter]) for letter in "nchwk"), r, s,
+                stride=_read_sizes(fields.get("s", "1")), padding=padding,  # type: ignore[arg-type]
+                dilation=_read_sizes(fields.get("d", "1")), groups=int(fields.get("g", "1")),
+            )  # fmt: skip
+        except ValueError as error:
+            if isinstance(error, ShapeError | ArgumentError):
+                raise
+            raise ArgumentError("parse", f"{text!r} has a malformed number") from error
+
+
+def _sizes(rows: int, columns: int) -> str:
+    return str(rows) if rows == columns else f"{rows}x{columns}"
+
+
+def _read_sizes(text: str) -> Pair:
+    rows, _, columns = text.partition("x")
+    return int(rows), int(columns or rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool2dSpec:
+    """One pooling problem over windows of ``kernel`` cells, as PyTorch defines it.
+
+    The output has ⌊(h + 2·padding - span) / stride⌋ + 1 rows; with ``ceil_mode`` the quotient is rounded up, and a
+    last window that would begin beyond the input and its leading padding is dropped.
+
+    >>> Pool2dSpec(1, 64, 7, 7, kernel=(2, 2), stride=(2, 2)).output_shape
+    (1, 64, 3, 3)
+    >>> Pool2dSpec(1, 64, 7, 7, kernel=(2, 2), stride=(2, 2), ceil_mode=True).output_shape
+    (1, 64, 4, 4)
+    """
+
+    n: int
+    c: int
+    h: int
+    w: int
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+    operation: str = "pool2d"
+    """The name that error messages carry."""
+
+    def __post_init__(self) -> None:
+        facts = {"input": self.input_shape, "kernel_size": self.kernel, "padding": self.padding}
+        if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.dilation) < 1 or min(self.padding) < 0:
+            raise ArgumentError(self.operation, f"kernel_size, stride and dilation must be at least 1, padding at least 0; got stride {self.stride}, dilation {self.dilation}", **facts)  # fmt: skip
+        if any(2 * padding > kernel for padding, kernel in zip(self.padding, self.kernel, strict=True)):
+            raise ArgumentError(self.operation, f"padding must be at most half the kernel, got padding {self.padding} for kernel {self.kernel}")  # fmt: skip
+        if self.p < 1 or self.q < 1:
+            raise ShapeError(self.operation, f"the output would be {self.p}x{self.q}: the window is larger than the input", **facts)  # fmt: skip
+
+    def _outputs(self, size: int, axis: int) -> int:
+        stride, padding = self.stride[axis], self.padding[axis]
+        room = size + 2 * padding - self.dilation[axis] * (self.kernel[axis] - 1) - 1
+        if not self.ceil_mode:
+            return room // stride + 1
+        count = -(-room // stride) + 1
+        return count - 1 if (count - 1) * stride >= size + padding else count
+
+    @property
+    def p(self) -> int:
+        """Output rows."""
+        return self._outputs(self.h, 0)
+
+    @property
+    def q(self) -> int:
+        """Output columns."""
+        return self._outputs(self.w, 1)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.c, self.h, self.w
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        return self.n, self.c, self.p, self.q
