@@ -1,0 +1,35 @@
+# Two commands for a stranger: `make demo` and `make test`. Everything is installed into .venv/.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint reference clean
+
+demo: .venv/installed
+	$(BIN)/minivgg demo
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+reference: .venv/test
+	$(BIN)/python docs/make_reference.py
+
+.venv/installed: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# torch first and pinned: the tests compare with exactly this version
+.venv/test: .venv/installed
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

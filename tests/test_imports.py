@@ -1,0 +1,104 @@
+"""The house's one-way streets: which part may import which, and what `import minivgg` may load and cost."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
+FLOORS = [
+    ("errors", "version"),
+    ("backend", "spec"),
+    ("registry", "random"),
+    ("autograd",),
+    ("kernels",),
+    ("ops",),
+    ("creation",),
+    ("nn",),
+    ("optim", "models", "data"),
+    ("training", "inspect", "testing", "bench"),
+    ("cli",),
+]
+FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+
+
+def part_of(path):
+    relative = path.relative_to(ROOT)
+    if relative.parts[0] == "kernels":
+        return "kernels"
+    return relative.parts[1].removesuffix(".py")
+
+
+def imports_of(path):
+    """(line, part) of every import of minivgg in a file, wherever it stands, except under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            head, *rest = node.module.split(".")
+            if head == "minivgg":
+                for name in [rest[0]] if rest else [alias.name for alias in node.names]:
+                    yield node.lineno, name
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                head, *rest = alias.name.split(".")
+                if head == "minivgg":
+                    yield node.lineno, rest[0] if rest else ""
+
+
+FILES = sorted([*ROOT.glob("minivgg/**/*.py"), *ROOT.glob("kernels/**/*.py")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    if path == ROOT / "minivgg" / "__init__.py":
+        return  # the public face imports every part
+    part = part_of(path)
+    assert part in FLOOR, f"{part} has no place in the plan of the house: add it to FLOORS"
+    wrong = [
+        f"line {line}: {part} imports {name or 'minivgg itself'}"
+        for line, name in imports_of(path)
+        if name != part and (name not in FLOOR or FLOOR[name] >= FLOOR[part])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_a_kernel_by_name():
+    found = [f"{path}:{line}" for path in FILES for line, name in imports_of(path) if name == "kernels" and part_of(path) != "kernels"]
+    assert found == []
+
+
+def test_torch_is_never_imported_at_run_time():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            used = [name for name in names if name.split(".")[0] == "torch"]
+            assert not used or part_of(path) in ("bench", "cli"), f"{path.relative_to(ROOT)}:{node.lineno} imports torch"
+
+
+PROBE = """
+import json, sys, time
+start = time.perf_counter(); import numpy; numpy_seconds = time.perf_counter() - start
+start = time.perf_counter(); import minivgg; minivgg_seconds = time.perf_counter() - start
+heavy = [name for name in ("numba", "cupy", "torch", "matplotlib", "PIL", "typer", "rich", "safetensors") if name in sys.modules]
+print(json.dumps([minivgg_seconds, heavy]))
+"""
+
+
+def test_import_is_light():
+    """At most 0.25 s over NumPy's own import (best of five processes), and nothing heavy comes along."""
+    runs = [json.loads(subprocess.run([sys.executable, "-c", PROBE], check=True, capture_output=True, text=True).stdout) for _ in range(5)]
+    assert runs[0][1] == []
+    assert min(seconds for seconds, _ in runs) <= 0.25
