@@ -46,7 +46,7 @@ method("relu_")(lambda self: relu(self, inplace=True))
 
 def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
     for shape in ((2, 3, 4, 4), (3,), (), (0, 2)):
-        yield Sample((rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 2.0, shape),))
+        yield Sample((numpy.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 2.0, shape)),))
 
 
 def _errors() -> Iterable[ErrorSample]:
