@@ -25,6 +25,7 @@ from minivgg.ops.pointwise import abs, clamp, exp, log, maximum, minimum, sqrt
 from minivgg.ops.reduce import argmax, argmin, max, mean, min, std, sum, var
 from minivgg.ops.relu import relu
 from minivgg.ops.shape import cat, flatten, permute, reshape, split, squeeze, stack, t, transpose, unsqueeze
+from minivgg.ops.softmax import log_softmax, softmax
 from minivgg.random import Generator, default_generator, manual_seed
 from minivgg.registry import use_algorithm
 
