@@ -1,5 +1,8 @@
 """The operations under PyTorch's names."""
 
+from minivgg.ops.cross_entropy import cross_entropy
 from minivgg.ops.linear import linear
+from minivgg.ops.mse_loss import mse_loss
+from minivgg.ops.nll_loss import nll_loss
 from minivgg.ops.relu import relu
 from minivgg.ops.softmax import log_softmax, softmax

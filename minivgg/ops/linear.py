@@ -28,13 +28,12 @@ class Linear(Function):
 
     def backward(self, grad):
         x, w = self.saved_tensors
+        need_x, need_w, *need_b = self.needs_input_grad
         k, c = self.features
         grad = grad.reshape(self.rows, k)
-        grad_x = MatMul.apply(grad, w).reshape(self.shape) if self.needs_input_grad[0] else None
-        grad_w = MatMul.apply(grad.transpose(0, 1), x.reshape(self.rows, c)) if self.needs_input_grad[1] else None
-        if len(self.edges) == 2:
-            return grad_x, grad_w
-        return grad_x, grad_w, grad.sum(0) if self.needs_input_grad[2] else None
+        grad_x = MatMul.apply(grad, w).reshape(self.shape) if need_x else None
+        grad_w = MatMul.apply(grad.transpose(0, 1), x.reshape(self.rows, c)) if need_w else None
+        return grad_x, grad_w, *(grad.sum(0) if need else None for need in need_b)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
