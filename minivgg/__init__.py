@@ -19,6 +19,7 @@ from minivgg.creation import (
 from minivgg.ops.arithmetic import add, div, mul, neg, pow, sub
 from minivgg.ops.cast import clone
 from minivgg.ops.compare import all, allclose, any, eq, equal, ge, gt, isfinite, isnan, le, lt, ne
+from minivgg.ops.conv2d import conv2d
 from minivgg.ops.indexing import gather, masked_fill, where
 from minivgg.ops.matmul import matmul
 from minivgg.ops.pointwise import abs, clamp, exp, log, maximum, minimum, sqrt

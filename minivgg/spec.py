@@ -61,11 +61,13 @@ class Conv2dSpec:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("c", "k", "r", "s", "groups"):
+        for name in ("c", "h", "w", "k", "r", "s"):
             if getattr(self, name) < 1:
-                raise ShapeError("conv2d", f"{name} must be at least 1, got {getattr(self, name)}")
+                raise ShapeError("conv2d", f"only the batch may be empty, got input {self.input_shape}, weight {self.weight_shape}")
         if self.n < 0:
             raise ShapeError("conv2d", f"n must be at least 0, got {self.n}")
+        if self.groups < 1:
+            raise ArgumentError("conv2d", f"groups must be at least 1, got {self.groups}")
         for name, values, minimum in (("stride", self.stride, 1), ("dilation", self.dilation, 1), ("padding", self.padding, 0)):
             if min(values) < minimum:
                 raise ArgumentError("conv2d", f"{name} must be at least {minimum}, got {values}")
@@ -79,6 +81,39 @@ class Conv2dSpec:
                 f"{self.h + top + bottom}x{self.w + left + right}",
                 input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
             )  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, input: tuple[int, ...], weight: tuple[int, ...], stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+    ) -> "Conv2dSpec":  # fmt: skip
+        """Read PyTorch's arguments: numbers or pairs, padding by name, an input (N, C, H, W) or (C, H, W).
+
+        >>> Conv2dSpec.of((3, 8, 8), (6, 3, 4, 4), padding="same").padding
+        (1, 2, 1, 2)
+        """
+        if len(input) not in (3, 4):
+            raise ShapeError("conv2d", f"input must be (N, C, H, W) or (C, H, W), got {len(input)} dimensions", input=input)
+        if len(weight) != 4:
+            raise ShapeError("conv2d", f"weight must be (K, C/groups, R, S), got {len(weight)} dimensions", weight=weight)
+        n, c, h, w = input if len(input) == 4 else (1, *input)
+        k, channels, r, s = weight
+        steps, taps = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+        if not hasattr(groups, "__index__") or groups < 1:
+            raise ArgumentError("conv2d", f"groups must be at least 1, got {groups!r}")
+        groups = groups.__index__()
+        if c != channels * groups and not (c % groups or k % groups):
+            raise ShapeError("conv2d", f"weight expects {channels * groups} input channels, input has {c}", input=input, weight=weight, groups=groups)
+        if padding == "same":
+            if steps != (1, 1):
+                raise ArgumentError("conv2d", f"padding 'same' needs stride 1, got {stride}")
+            rows, columns = taps[0] * (r - 1), taps[1] * (s - 1)
+            sides = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+        elif isinstance(padding, str) and padding != "valid":
+            raise ArgumentError("conv2d", f"padding must be a number, a pair, 'same' or 'valid', got {padding!r}")
+        else:
+            rows, columns = (0, 0) if padding == "valid" else pair("conv2d", "padding", padding, 0)
+            sides = (rows, rows, columns, columns)
+        return cls(n, c, h, w, k, r, s, steps, sides, taps, groups)
 
     @property
     def span(self) -> Pair:

@@ -1,5 +1,6 @@
 """The operations under PyTorch's names."""
 
+from minivgg.ops.conv2d import conv2d
 from minivgg.ops.cross_entropy import cross_entropy
 from minivgg.ops.linear import linear
 from minivgg.ops.mse_loss import mse_loss
