@@ -208,10 +208,13 @@ def _read_sizes(text: str) -> Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pool2dSpec:
-    """One pooling problem over windows of ``kernel`` cells, as PyTorch defines it.
+    """One pooling problem: windows of ``kernel`` cells, as PyTorch lays them over the input.
 
-    The output has ⌊(h + 2·padding - span) / stride⌋ + 1 rows; with ``ceil_mode`` the quotient is rounded up, and a
-    last window that would begin beyond the input and its leading padding is dropped.
+    Window (p, q) has the cells h = p·stride + r·dilation - padding, and w likewise; cells outside the input hold -inf for a
+    maximum and 0 for an average. There are ⌊(h + 2·padding - span) / stride⌋ + 1 rows of windows; with ``ceil_mode`` the
+    quotient is rounded up, and a last window that would begin beyond the input and its leading padding is dropped.
+
+    ``count_include_pad`` and ``divisor_override`` concern averages alone: what the sum of a window is divided by.
 
     >>> Pool2dSpec(1, 64, 7, 7, kernel=(2, 2), stride=(2, 2)).output_shape
     (1, 64, 3, 3)
@@ -228,17 +231,49 @@ class Pool2dSpec:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor_override: int | None = None
     operation: str = "pool2d"
     """The name that error messages carry."""
 
     def __post_init__(self) -> None:
-        facts = {"input": self.input_shape, "kernel_size": self.kernel, "padding": self.padding}
+        name, facts = self.operation, {"input": self.input_shape, "kernel_size": self.kernel, "padding": self.padding}
+        if self.n < 0 or min(self.c, self.h, self.w) < 1:
+            raise ShapeError(name, f"only the batch may be empty, got input {self.input_shape}")
         if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.dilation) < 1 or min(self.padding) < 0:
-            raise ArgumentError(self.operation, f"kernel_size, stride and dilation must be at least 1, padding at least 0; got stride {self.stride}, dilation {self.dilation}", **facts)  # fmt: skip
+            problem = f"kernel_size, stride and dilation must be at least 1, padding at least 0; got stride {self.stride}, dilation {self.dilation}"
+            raise ArgumentError(name, problem, **facts)
         if any(2 * padding > kernel for padding, kernel in zip(self.padding, self.kernel, strict=True)):
-            raise ArgumentError(self.operation, f"padding must be at most half the kernel, got padding {self.padding} for kernel {self.kernel}")  # fmt: skip
+            raise ArgumentError(name, f"padding must be at most half the kernel, got padding {self.padding} for kernel {self.kernel}")
+        if self.divisor_override == 0:
+            raise ArgumentError(name, "divisor_override must not be 0")
         if self.p < 1 or self.q < 1:
-            raise ShapeError(self.operation, f"the output would be {self.p}x{self.q}: the window is larger than the input", **facts)  # fmt: skip
+            raise ShapeError(name, f"the output would be {max(self.p, 0)}x{max(self.q, 0)}: the window is larger than the padded input", **facts)
+        for axis, (size, outputs) in enumerate(((self.h, self.p), (self.w, self.q))):
+            starts_outside = range(-self.padding[axis], 0, self.stride[axis])[:outputs]
+            if any(start % self.dilation[axis] >= size for start in starts_outside):
+                raise ArgumentError(name, f"dilation {self.dilation} makes a window step from the padding over the whole input", **facts)
+
+    @classmethod
+    def of(
+        cls, operation: str, shape: tuple[int, ...], kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+        ceil_mode: bool = False, **average: Any,
+    ) -> "Pool2dSpec":  # fmt: skip
+        """Read PyTorch's arguments: numbers or pairs, a stride that defaults to the kernel, (N, C, H, W) or (C, H, W).
+
+        >>> Pool2dSpec.of("max_pool2d", (64, 224, 224), 2).output_shape
+        (1, 64, 112, 112)
+        """
+        if len(shape) not in (3, 4):
+            raise ShapeError(operation, f"input must be (N, C, H, W) or (C, H, W), got {len(shape)} dimensions", input=shape)
+        n, c, h, w = shape if len(shape) == 4 else (1, *shape)
+        kernel = pair(operation, "kernel_size", kernel_size, 1)
+        return cls(
+            n, c, h, w, kernel,
+            stride=kernel if stride is None or stride == () or stride == [] else pair(operation, "stride", stride, 1),
+            padding=pair(operation, "padding", padding, 0), dilation=pair(operation, "dilation", dilation, 1),
+            ceil_mode=bool(ceil_mode), operation=operation, **average,
+        )  # fmt: skip
 
     def _outputs(self, size: int, axis: int) -> int:
         stride, padding = self.stride[axis], self.padding[axis]
@@ -265,3 +300,44 @@ class Pool2dSpec:
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
         return self.n, self.c, self.p, self.q
+
+    def with_batch(self, n: int) -> "Pool2dSpec":
+        """The same layer on ``n`` images."""
+        return replace(self, n=n)
+
+    def __str__(self) -> str:
+        text = f"n{self.n} c{self.c} h{self.h} w{self.w} r{_sizes(*self.kernel)} s{_sizes(*self.stride)}"
+        if any(self.padding):
+            text += f" p{_sizes(*self.padding)}"
+        if self.dilation != (1, 1):
+            text += f" d{_sizes(*self.dilation)}"
+        if self.divisor_override is not None:
+            text += f" divisor{self.divisor_override}"
+        return text + (" ceil" if self.ceil_mode else "") + ("" if self.count_include_pad else " nopad")
+
+    @classmethod
+    def parse(cls, text: str, operation: str = "pool2d") -> "Pool2dSpec":
+        """Read a problem string: ``n c h w``, ``r`` window, ``s`` stride (the window if left out), ``p`` padding,
+        ``d`` dilation, ``ceil`` for ceil_mode; for averages ``nopad`` (padding does not count) and ``divisor9``.
+
+        >>> Pool2dSpec.parse("n1 c64 h224 w224 r3 s2 ceil").output_shape
+        (1, 64, 112, 112)
+        >>> str(Pool2dSpec.parse("n1 c64 h8 w8 r3x2 p1 nopad"))
+        'n1 c64 h8 w8 r3x2 s3x2 p1 nopad'
+        """
+        fields: dict[str, str] = {}
+        for word in text.split():
+            match = re.fullmatch(r"([nchwrspd])(\d+(?:x\d+)?)|(divisor)(-?\d+)|(ceil|nopad)", word)
+            name = match and (match[1] or match[3] or match[5])
+            if match is None or name in fields:
+                raise ArgumentError("parse", f"{word!r} is not a field like c64, r3x5, divisor9, ceil or nopad, or stands twice, in {text!r}")
+            fields[name] = match[2] or match[4] or ""
+        missing = [letter for letter in "nchwr" if letter not in fields]
+        if missing or any("x" in fields[letter] for letter in "nchw"):
+            raise ArgumentError("parse", f"{text!r} lacks {', '.join(missing)}" if missing else f"{text!r} has a pair where one number stands")
+        n, c, h, w = (int(fields[letter]) for letter in "nchw")
+        return cls(
+            n, c, h, w, _read_sizes(fields["r"]), _read_sizes(fields.get("s", fields["r"])), _read_sizes(fields.get("p", "0")),
+            _read_sizes(fields.get("d", "1")), ceil_mode="ceil" in fields, count_include_pad="nopad" not in fields,
+            divisor_override=int(fields["divisor"]) if "divisor" in fields else None, operation=operation,
+        )  # fmt: skip

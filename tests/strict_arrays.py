@@ -109,7 +109,8 @@ def unwrap(value):
 def wrap(value, owner):
     if isinstance(value, numpy.ndarray):
         shares = owner is not None and numpy.may_share_memory(value, owner._inner)
-        return ndarray(value, (owner._owner or owner) if shares else None)
+        base = None if owner is None else owner if owner._owner is None else owner._owner
+        return ndarray(value, base if shares else None)
     if isinstance(value, numpy.generic):
         return ndarray(numpy.asarray(value))
     if type(value) is tuple or type(value) is list:

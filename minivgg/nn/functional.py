@@ -1,8 +1,10 @@
 """The operations under PyTorch's names."""
 
+from minivgg.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from minivgg.ops.conv2d import conv2d
 from minivgg.ops.cross_entropy import cross_entropy
 from minivgg.ops.linear import linear
+from minivgg.ops.max_pool2d import max_pool2d
 from minivgg.ops.mse_loss import mse_loss
 from minivgg.ops.nll_loss import nll_loss
 from minivgg.ops.relu import relu

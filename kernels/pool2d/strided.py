@@ -1,0 +1,159 @@
+"""Pooling by a few passes over whole arrays: cell (r, s) of all windows at once is one strided slice of the input.
+
+Maximum: R·S passes carry the largest value so far and the number of the cell it came from. Average: the sum over a window
+is a sum over its rows of sums over its columns, so R + S passes do; the transpose makes the same two steps the other way.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+
+from minivgg.backend import Array, namespace
+from minivgg.registry import algorithm
+from minivgg.spec import Pool2dSpec
+
+BLOCK = 2**18
+"""Elements of scratch memory that images are worked on together with: enough to make the calls cheap, few enough for the cache."""
+
+
+def _reach(spec: Pool2dSpec, axis: int, tap: int) -> tuple[slice, slice]:
+    """The windows whose cell ``tap`` lies inside the input along an axis (0 rows, 1 columns), and the cells."""
+    size, outputs = ((spec.h, spec.p), (spec.w, spec.q))[axis]
+    stride, offset = spec.stride[axis], tap * spec.dilation[axis] - spec.padding[axis]
+    first = max(0, -(offset // stride))
+    count = min(outputs, (size - 1 - offset) // stride + 1) - first
+    if count < 1:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, first + count), slice(start, start + (count - 1) * stride + 1, stride)
+
+
+def _blocks(n: int, elements: int) -> Iterator[slice]:
+    """Cut n images of that many elements into blocks of about BLOCK elements, at least one image each."""
+    step = max(1, BLOCK // elements)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _block_size(n: int, elements: int) -> int:
+    """Elements of the largest block."""
+    return min(n, max(1, BLOCK // elements)) * elements
+
+
+# Maximum --------------------------------------------------------------------------------------------------------------
+
+
+def _max_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
+    """The arrays of ``_max_of_block`` (the last pair holds positions while they are looked up), and the tables."""
+    each = dtype.itemsize + 2 + _number_dtype(spec).itemsize + 16
+    return each * _block_size(spec.n, spec.c * spec.p * spec.q) + 24 * (spec.p * spec.q + spec.kernel[0] * spec.kernel[1]) + 4096
+
+
+def _number_dtype(spec: Pool2dSpec) -> numpy.dtype:
+    """The smallest integer that numbers the cells of a window."""
+    return numpy.min_scalar_type(spec.kernel[0] * spec.kernel[1] - 1)
+
+
+def _tables(spec: Pool2dSpec) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Of each window (p, q): where it begins, as h·w_size + w, and the number of its first cell inside; of each cell: how far on it lies."""
+    begin, first, reach = [], [], []
+    for outputs, kernel, stride, padding, dilation in zip((spec.p, spec.q), spec.kernel, spec.stride, spec.padding, spec.dilation, strict=True):
+        begin.append(numpy.arange(outputs) * stride - padding)
+        first.append(numpy.maximum(0, -(begin[-1] // dilation)))
+        reach.append(numpy.arange(kernel) * dilation)
+    return (
+        begin[0][:, None] * spec.w + begin[1],
+        (first[0][:, None] * spec.kernel[1] + first[1]).astype(_number_dtype(spec)),
+        (reach[0][:, None] * spec.w + reach[1]).ravel(),
+    )
+
+
+@algorithm("max_pool2d", workspace=_max_workspace)
+def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, indices: Array | None) -> None:
+    xp = namespace(x)
+    taps = [(_reach(spec, 0, r), _reach(spec, 1, s)) for r in range(spec.kernel[0]) for s in range(spec.kernel[1])]
+    out.fill(-numpy.inf)
+    if indices is None:
+        for (p, h), (q, w) in taps:
+            xp.maximum(out[:, :, p, q], x[:, :, h, w], out=out[:, :, p, q])
+        return
+    begin, first, reach = (xp.asarray(table) for table in _tables(spec))
+    for images in _blocks(spec.n, spec.c * spec.p * spec.q):
+        best = _max_of_block(taps, x[images], out[images], first)
+        xp.add(reach[best], begin, out=indices[images])
+
+
+def _max_of_block(taps: list[Any], x: Array, out: Array, first: Array) -> Array:
+    """Raise ``out`` from -inf to the largest cells; return their numbers within the windows, by PyTorch's rule.
+
+    The rule: a cell wins if it is greater than all before it, or nan. Cells come in ascending order of their number, so
+    the last winner is the one with the largest number, and a maximum of numbers does what a masked copy does, but faster.
+    """
+    xp = namespace(x)
+    best = xp.empty_like(out, dtype=first.dtype)
+    best[...] = first
+    cells, wins, nans = xp.empty_like(out), xp.empty_like(out, dtype=bool), xp.empty_like(out, dtype=bool)
+    for number, ((p, h), (q, w)) in enumerate(taps):
+        windows = slice(None), slice(None), p, q
+        cell, win, nan, largest, winner = cells[windows], wins[windows], nans[windows], out[windows], best[windows]
+        cell[...] = x[:, :, h, w]  # read with a stride once, compared four times in contiguous memory
+        xp.greater(cell, largest, out=win)
+        xp.not_equal(cell, cell, out=nan)
+        xp.logical_or(win, nan, out=win)
+        xp.maximum(largest, cell, out=largest)
+        xp.maximum(winner, win * first.dtype.type(number), out=winner)
+    return best
+
+
+# Average --------------------------------------------------------------------------------------------------------------
+
+
+def _divisors(spec: Pool2dSpec, xp: Any, dtype: numpy.dtype) -> Array:
+    """What each window's sum is divided by, (P, Q): its rows times its columns, of those that count."""
+    if spec.divisor_override is not None:
+        return xp.full((1, 1), spec.divisor_override, dtype=dtype)
+    counts = []
+    for size, outputs, kernel, stride, padding in zip((spec.h, spec.w), (spec.p, spec.q), spec.kernel, spec.stride, spec.padding, strict=True):
+        begin = numpy.arange(outputs) * stride - padding
+        low, high = (-padding, size + padding) if spec.count_include_pad else (0, size)
+        counts.append(numpy.minimum(begin + kernel, high) - numpy.maximum(begin, low))
+    return xp.asarray((counts[0][:, None] * counts[1]).astype(dtype))
+
+
+def _average_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
+    """The sums over rows of one block, and the divisors."""
+    return _block_size(spec.n, spec.c * spec.p * spec.w) * dtype.itemsize + 32 * spec.p * spec.q + 4096
+
+
+@algorithm("avg_pool2d", workspace=_average_workspace)
+def avg_pool2d(spec: Pool2dSpec, x: Array, out: Array) -> None:
+    xp = namespace(x)
+    divisors = _divisors(spec, xp, x.dtype)
+    for images in _blocks(spec.n, spec.c * spec.p * spec.w):
+        source, result = x[images], out[images]
+        rows = xp.zeros_like(source, shape=(*source.shape[:2], spec.p, spec.w))
+        for p, h in (_reach(spec, 0, r) for r in range(spec.kernel[0])):
+            rows[:, :, p] += source[:, :, h]
+        result.fill(0)
+        for q, w in (_reach(spec, 1, s) for s in range(spec.kernel[1])):
+            result[:, :, :, q] += rows[:, :, :, w]
+        result /= divisors
+
+
+def _grad_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
+    """The gradients over their divisors and those spread along columns, of one block; and the divisors."""
+    return _block_size(spec.n, spec.c * spec.p * spec.w) * dtype.itemsize * 2 + 32 * spec.p * spec.q + 4096
+
+
+@algorithm("avg_pool2d_grad_input", exact=False, workspace=_grad_workspace)
+def avg_pool2d_grad_input(spec: Pool2dSpec, grad: Array, out: Array) -> None:
+    xp = namespace(grad)
+    divisors = _divisors(spec, xp, grad.dtype)
+    for images in _blocks(spec.n, spec.c * spec.p * spec.w):
+        source, result = grad[images] / divisors, out[images]
+        rows = xp.zeros_like(source, shape=(*source.shape[:2], spec.p, spec.w))
+        for q, w in (_reach(spec, 1, s) for s in range(spec.kernel[1])):
+            rows[:, :, :, w] += source[:, :, :, q]
+        result.fill(0)
+        for p, h in (_reach(spec, 0, r) for r in range(spec.kernel[0])):
+            result[:, :, h] += rows[:, :, p]
