@@ -328,7 +328,7 @@ class Pool2dSpec:
         fields: dict[str, str] = {}
         for word in text.split():
             match = re.fullmatch(r"([nchwrspd])(\d+(?:x\d+)?)|(divisor)(-?\d+)|(ceil|nopad)", word)
-            name = match and (match[1] or match[3] or match[5])
+            name = (match[1] or match[3] or match[5]) if match else ""
             if match is None or name in fields:
                 raise ArgumentError("parse", f"{word!r} is not a field like c64, r3x5, divisor9, ceil or nopad, or stands twice, in {text!r}")
             fields[name] = match[2] or match[4] or ""

@@ -46,16 +46,16 @@ class SpreadBins(Function):
     """Along one axis: each bin's value over its length is added to each of its cells. The transpose of ``AverageBins``."""
 
     def forward(self, x, axis, size):
-        self.axis, self.outputs = axis, x.shape[axis]
+        self.axis, self.parts = axis, x.shape[axis]
         out = namespace(x).zeros_like(x, shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
         before = (slice(None),) * axis
         with numpy.errstate(invalid="ignore", over="ignore"):
-            for i, (start, stop) in enumerate(bins(size, self.outputs)):
+            for i, (start, stop) in enumerate(bins(size, self.parts)):
                 out[(*before, slice(start, stop))] += x[(*before, slice(i, i + 1))] / (stop - start)
         return out
 
     def backward(self, grad):
-        return AverageBins.apply(grad, self.axis, self.outputs), None, None
+        return AverageBins.apply(grad, self.axis, self.parts), None, None
 
 
 def read_output_size(operation: str, input: Tensor, output_size: Any) -> tuple[int, int]:
