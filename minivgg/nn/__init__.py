@@ -1,6 +1,6 @@
 """Layers: modules with parameters, made of the functions in ``nn.functional``."""
 
-from minivgg.nn import functional, grad, init
+from minivgg.nn import functional, grad, init, utils
 from minivgg.nn.activation import Dropout, LogSoftmax, ReLU, Softmax
 from minivgg.nn.containers import ModuleList, Sequential
 from minivgg.nn.convolution import Conv2d
@@ -15,5 +15,5 @@ from minivgg.nn.shape import Flatten, ZeroPad2d
 __all__ = [
     "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d", "CrossEntropyLoss",
     "Dropout", "Flatten", "Identity", "Linear", "LocalResponseNorm", "LogSoftmax", "MSELoss", "MaxPool2d", "Module",
-    "ModuleList", "NLLLoss", "Parameter", "ReLU", "Sequential", "Softmax", "ZeroPad2d", "functional", "grad", "init",
+    "ModuleList", "NLLLoss", "Parameter", "ReLU", "Sequential", "Softmax", "ZeroPad2d", "functional", "grad", "init", "utils",
 ]  # fmt: skip
