@@ -19,6 +19,7 @@ class MaxPool2d(Function):
     """(values, indices). The indices are left out (None) where neither the caller nor a gradient needs them."""
 
     def forward(self, x, spec, algorithm, return_indices):
+        self.spec = spec
         xp = namespace(x)
         out = xp.empty_like(x, shape=spec.output_shape)
         indices = xp.empty_like(out, dtype="int64") if return_indices or self.needs_input_grad[0] else None
