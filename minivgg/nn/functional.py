@@ -3,6 +3,7 @@
 from minivgg.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from minivgg.ops.conv2d import conv2d
 from minivgg.ops.cross_entropy import cross_entropy
+from minivgg.ops.dropout import dropout
 from minivgg.ops.linear import linear
 from minivgg.ops.max_pool2d import max_pool2d
 from minivgg.ops.mse_loss import mse_loss
