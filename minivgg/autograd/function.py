@@ -44,6 +44,12 @@ class Function:
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    edges: list[Edge | None]
+    outputs: list[tuple[tuple[int, ...], numpy.dtype]] | None
+    sequence: int
+    tensor_hooks: dict[int, dict[int, Any]] | None
+    _saved: Any
+    _non_differentiable: tuple[Array, ...]
 
     @property
     def name(self) -> str:
