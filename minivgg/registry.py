@@ -95,6 +95,8 @@ class Algorithm:
     workspace: Callable[[Any, numpy.dtype], int]
     supports: Callable[[Any, numpy.dtype], str | None]
     paper: str = ""
+    channels_last: bool = False
+    """True: prefers (N, H, W, C) memory and is given an ``out`` in it."""
     automatic: bool = True
     """False: for humans and tests only, never chosen by "auto"."""
 
@@ -107,7 +109,7 @@ def algorithm(
     operation: str, *, backend: str = "numpy", exact: bool = True, max_error: float = 2e-6,
     workspace: Callable[[Any, numpy.dtype], int] = lambda spec, dtype: 0,
     supports: Callable[[Any, numpy.dtype], str | None] = lambda spec, dtype: None,
-    paper: str = "", automatic: bool = True,
+    paper: str = "", channels_last: bool = False, automatic: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
     """Register the decorated kernel; its name is the name of its file, without the backend: ``direct_numba`` is ``direct``."""
 
@@ -116,7 +118,7 @@ def algorithm(
         known = _ALGORITHMS.setdefault(operation, {})
         if name in known:
             raise ValueError(f"registry: algorithm {name!r} of {operation} is declared twice")
-        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, automatic)
+        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic)
         return run
 
     return register

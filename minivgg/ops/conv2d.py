@@ -22,8 +22,13 @@ Size = int | tuple[int, ...] | list[int]
 
 
 def _run(operation: str, spec: Conv2dSpec, algorithm: str | None, shape: tuple[int, ...], like: Any, *inputs: Any) -> Any:
-    out = namespace(like).empty(shape, like.dtype)
-    select(operation, spec, like.dtype, algorithm).run(spec, *inputs, out)
+    chosen = select(operation, spec, like.dtype, algorithm)
+    if chosen.channels_last and shape != spec.weight_shape:
+        n, c, h, w = shape
+        out = namespace(like).empty((n, h, w, c), like.dtype).transpose(0, 3, 1, 2)
+    else:
+        out = namespace(like).empty(shape, like.dtype)
+    chosen.run(spec, *inputs, out)
     return out
 
 

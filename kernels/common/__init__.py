@@ -1,0 +1,1 @@
+"""What the Numba kernels share: compilation, explicit vectors, the parallel loop."""

@@ -1,0 +1,47 @@
+"""Memory order: the Numba kernels compute on (N, H, W, C) memory, where a vector is 16 channels and a border is whole vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy
+
+
+def channels_last(x: numpy.ndarray) -> numpy.ndarray:
+    """(N, C, H, W) in any memory order as a contiguous (N, H, W, C) array: the same memory if it lies so, else a copy.
+
+    >>> x = numpy.zeros((2, 5, 6, 3)).transpose(0, 3, 1, 2)
+    >>> numpy.shares_memory(channels_last(x), x)
+    True
+    """
+    return writable(numpy.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+
+
+def writable(x: numpy.ndarray) -> numpy.ndarray:
+    """The same memory without the read-only flag, which would make Numba compile every kernel a second time."""
+    if x.flags.writeable:
+        return x
+    interface = dict(x.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    view = numpy.asarray(SimpleNamespace(__array_interface__=interface, keep_alive=x))
+    return view if view.size else numpy.empty_like(x)
+
+
+def into_channels_last(out: numpy.ndarray, compute: Callable[[numpy.ndarray], None]) -> None:
+    """Let ``compute`` fill a contiguous (N, H, W, C) array: ``out``'s own memory if it lies so, else a copy that is moved over."""
+    inner = out.transpose(0, 2, 3, 1)
+    if inner.flags.c_contiguous:
+        compute(inner)
+        return
+    buffer = numpy.empty(inner.shape, out.dtype)
+    compute(buffer)
+    inner[...] = buffer
+
+
+def copies(shape: tuple[int, ...], itemsize: int) -> int:
+    """Bytes that one such copy may take."""
+    size = itemsize
+    for extent in shape:
+        size *= extent
+    return size
