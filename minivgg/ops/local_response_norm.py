@@ -1,0 +1,88 @@
+"""Local response normalisation: each channel divided by a power of the mean square of its neighbours (Krizhevsky et al. 2012)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy
+
+from minivgg.autograd import Function, Tensor
+from minivgg.backend import FLOATING
+from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.registry import ErrorSample, Operation, Sample
+
+
+class SumOverNeighbours(Function):
+    """out[:, c] = Σ x[:, c - before] + ... + x[:, c + after], of the channels that exist. The transpose looks the other way."""
+
+    def forward(self, x, before, after):
+        self.reach = before, after
+        out = x.copy()
+        for distance in range(1, min(before, x.shape[1] - 1) + 1):
+            out[:, distance:] += x[:, :-distance]
+        for distance in range(1, min(after, x.shape[1] - 1) + 1):
+            out[:, :-distance] += x[:, distance:]
+        return out
+
+    def backward(self, grad):
+        before, after = self.reach
+        return SumOverNeighbours.apply(grad, after, before), None, None
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """out[n, c] = input[n, c] / (k + alpha/size · Σ_j input[n, j]²)^beta over the ``size`` channels j around c.
+
+    ``input``  (N, C, ...), at least 3 dimensions, float32 or float64
+    ``size``   channels c - ⌊size/2⌋ to c + ⌊(size-1)/2⌋: an even number takes one more before than behind; channels
+               that do not exist count as 0
+
+    As in PyTorch, alpha is divided by ``size``; in the paper it is not: its n=5, k=2, α=1e-4, β=0.75 are
+    ``local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2)``. Source: "ImageNet Classification with Deep Convolutional
+    Neural Networks" (2012), section 3.3. Cost: size + 4 passes over the input, one of them a power.
+
+    >>> import minivgg
+    >>> x = minivgg.tensor([[[1.0], [2.0], [3.0]]])
+    >>> minivgg.nn.functional.local_response_norm(x, 2, alpha=2.0, beta=1.0, k=1.0).flatten()
+    tensor([0.5   , 0.3333, 0.2143])
+    """
+    if input.ndim < 3:
+        raise ShapeError("local_response_norm", f"input must be (N, C, ...) with at least 3 dimensions, got {input.ndim}", input=input.shape)
+    if input.dtype not in FLOATING:
+        raise DtypeError("local_response_norm", f"takes float32 or float64, got {input.dtype}")
+    if not hasattr(size, "__index__") or size < 1:
+        raise ArgumentError("local_response_norm", f"size must be an int of at least 1, got {size!r}")
+    size = size.__index__()
+    total = SumOverNeighbours.apply(input * input, size // 2, (size - 1) // 2)
+    return input * (total * (alpha / size) + k) ** -beta
+
+
+def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for shape, size in (((2, 5, 3, 2), 3), ((2, 5, 2, 2), 4), ((1, 3, 2, 2), 9), ((2, 4, 3), 2), ((1, 3, 2, 1, 2), 1), ((0, 3, 2, 2), 2)):
+        yield Sample((rng.standard_normal(shape), size), {"alpha": 0.5, "beta": 0.6, "k": 1.5})
+
+
+def _oracle(x: numpy.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> numpy.ndarray:
+    """The definition, one channel after the other."""
+    out = numpy.empty_like(x)
+    for c in range(x.shape[1]):
+        neighbours = [j for j in range(c - size // 2, c - size // 2 + size) if 0 <= j < x.shape[1]]
+        out[:, c] = x[:, c] / (k + alpha * sum(x[:, j] ** 2 for j in neighbours) / size) ** beta
+    return out
+
+
+def _errors() -> Iterable[ErrorSample]:
+    x = numpy.zeros((1, 3, 2, 2))
+
+    def error(kind: type[Exception], problem: str, *args: Any) -> ErrorSample:
+        return ErrorSample(args, {}, kind, f"local_response_norm: {problem}")
+
+    yield error(ShapeError, "input must be (N, C, ...) with at least 3 dimensions, got 2 (input (2, 2))", x[0, 0], 2)
+    yield error(ArgumentError, "size must be an int of at least 1, got 0", x, 0)
+    yield error(ArgumentError, "size must be an int of at least 1, got 2.5", x, 2.5)
+    yield error(DtypeError, "takes float32 or float64, got int64", x.astype("int64"), 2)
+
+
+OPERATION = Operation(
+    local_response_norm, shapes="* -> *", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.local_response_norm"
+)  # fmt: skip
