@@ -242,7 +242,6 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(ArgumentError, "padding 'same' needs stride 1, got 2", x, w, padding="same", stride=2)
     yield error(DtypeError, "takes tensors of one dtype, float32 or float64, got input float64, weight float32", x, w.astype("float32"))
     yield error(DtypeError, "takes tensors of one dtype, float32 or float64, got input int64, weight int64", x.astype("int64"), w.astype("int64"))
-    yield error(ArgumentError, "there is no algorithm 'guess'; there are direct, fft, im2col, kn2row, reference", x, w, algorithm="guess")
 
 
 OPERATION = Operation(
