@@ -1,0 +1,87 @@
+"""A sample as something to run: its arrays changed, its call made, its floating tensors as the arguments of a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+
+from minivgg.autograd import Tensor
+from minivgg.registry import Operation, Sample
+
+
+def map_arrays(value: Any, change: Callable[[numpy.ndarray], Any]) -> Any:
+    """``value`` with every array in it replaced; lists, tuples and dictionaries are walked, the rest stays as it is.
+
+    >>> map_arrays(([numpy.zeros(2), 3],), lambda array: array.shape)
+    ([(2,), 3],)
+    """
+    if isinstance(value, numpy.ndarray):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map_arrays(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: map_arrays(item, change) for key, item in value.items()}
+    return value
+
+
+def changed(sample: Sample, change: Callable[[numpy.ndarray], numpy.ndarray]) -> Sample:
+    """The same call on other arrays."""
+    return Sample(map_arrays(sample.args, change), map_arrays(sample.kwargs, change))
+
+
+def arrays_of(sample: Sample) -> list[numpy.ndarray]:
+    """Every array of a sample, positional ones first."""
+    found: list[numpy.ndarray] = []
+    changed(sample, lambda array: found.append(array) or array)  # type: ignore[func-returns-value]
+    return found
+
+
+def is_floating(array: Any) -> bool:
+    return array.dtype.kind == "f"
+
+
+def as_function(operation: Operation, sample: Sample) -> Callable[..., Any]:
+    """The operation as a function of the sample's floating tensors, in their order; all else is fixed.
+
+    >>> from minivgg.registry import OPERATIONS
+    >>> power = as_function(OPERATIONS["pow"], Sample((numpy.array([3.0]), 2)))
+    >>> power(Tensor(numpy.array([5.0])))
+    tensor([25.], dtype=float64)
+    """
+
+    def function(*tensors: Tensor) -> Any:
+        given = iter(tensors)
+        call = changed(sample, lambda array: next(given) if is_floating(array) else Tensor(array))
+        return operation.function(*call.args, **call.kwargs)
+
+    return function
+
+
+def leaves_of(sample: Sample) -> list[Tensor]:
+    """The sample's floating arrays as differentiable tensors, on the sample's own memory."""
+    return [Tensor(array, requires_grad=True) for array in arrays_of(sample) if is_floating(array)]
+
+
+def names_of(operation: Operation, sample: Sample) -> list[str]:
+    """What the floating tensors are called: ``weight``, or ``tensors[1]`` within a list."""
+    call = inspect.signature(operation.function).bind(*sample.args, **sample.kwargs)
+
+    def walk(name: str, value: Any) -> Iterator[str]:
+        if isinstance(value, list | tuple):
+            for i, item in enumerate(value):
+                yield from walk(f"{name}[{i}]", item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from walk(key, item)
+        elif isinstance(value, numpy.ndarray) and is_floating(value):
+            yield name
+
+    return [found for name, value in call.arguments.items() for found in walk(name, value)]
+
+
+def tensors_of(result: Any) -> list[Tensor]:
+    """The tensors that a call returned, one or several."""
+    return [out for out in (result if isinstance(result, tuple | list) else [result]) if isinstance(out, Tensor)]
