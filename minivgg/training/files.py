@@ -1,0 +1,116 @@
+"""Tensor files: arrays by name in safetensors, or .npz without pickle; written whole or not at all, refused with the fault named."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy
+
+from minivgg.errors import ArgumentError, OperationError
+
+Arrays = dict[str, numpy.ndarray]
+
+
+class FileError(OperationError, ValueError):
+    """A file that is damaged, of another kind, or holds something else than what was asked for."""
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a place to write to, and put it in the place of ``path`` when the block ends without an exception.
+
+    The new contents are on the disk before the name changes hands, so whatever happens, a power cut included, the name
+    stands for the old file or for the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(path)
+        if os.name == "posix":
+            _sync(path.parent)  # the change of name, too
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write ``path`` in the format that its ending names: ``.safetensors``, or ``.npz`` (which has no place for metadata)."""
+    in_rows = {name: numpy.asarray(array, order="C") for name, array in arrays.items()}  # the format knows no strides
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        with written_whole(path) as beside:
+            save_file(in_rows, beside, dict(metadata))
+    elif path.suffix == ".npz":
+        with written_whole(path) as beside, beside.open("wb") as file:
+            numpy.savez(file, allow_pickle=False, **in_rows)
+    else:
+        raise ArgumentError("save", f"the name must end in .safetensors or .npz, got {path}")
+
+
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """The arrays and the metadata of a file. Raises FileNotFoundError, or FileError with what is wrong with it."""
+    if path.suffix == ".npz":
+        return _read_npz(path), {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (it is no dict)
+    except SafetensorError as error:
+        raise FileError("load", f"{path} {_fault(path) or f'cannot be read: {error}'}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FileError("load", f"{path} holds an element type that NumPy does not have: {error}") from None
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a file that is not valid safetensors: 8 bytes of header length, a JSON header, the data."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if size == 0:
+            return "is empty"
+        if start[:2] == b"PK":
+            return "is not a safetensors file: it is a zip archive, such as PyTorch writes with torch.save; convert it with safetensors.torch.save_file"
+        text = file.read(min(length, size))
+    if not text.startswith(b"{"):
+        return "is not a safetensors file"
+    if len(text) < length:
+        return f"is truncated: its header has {length} bytes, the file only {size}"
+    try:
+        header = json.loads(text)
+        end = 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return "is damaged: its header is not the JSON that safetensors prescribes"
+    if size < end:
+        return f"is truncated: its header promises {end} bytes, the file has {size}"
+    return None
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        with numpy.load(path, allow_pickle=False) as file:
+            if not isinstance(file, numpy.lib.npyio.NpzFile):
+                raise FileError("load", f"{path} is not a .npz archive")
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise FileError("load", f"{path} is damaged or truncated: {error}") from None
+    except ValueError as error:  # NumPy's words for a pickle
+        if isinstance(error, FileError):
+            raise
+        raise FileError("load", f"{path} is not a .npz archive of plain arrays (pickled objects are never loaded)") from None

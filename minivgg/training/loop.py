@@ -1,0 +1,178 @@
+"""The training loop: fit and evaluate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivgg.autograd import Tensor, no_grad
+from minivgg.backend import to_numpy
+from minivgg.data import DataLoader
+from minivgg.errors import ArgumentError, OperationError
+from minivgg.nn import functional as F
+from minivgg.nn.module import Module
+from minivgg.optim import Optimizer
+from minivgg.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from minivgg.training.checkpoint import Position, Run
+from minivgg.training.interrupt import ctrl_c_as_a_wish
+from minivgg.training.metrics import MetricsFile
+from minivgg.training.records import Epoch, Evaluation, History, Step
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class DivergedError(OperationError, ArithmeticError):
+    """The loss became inf or nan, from where no further step leads back."""
+
+
+def fit(
+    model: Module, train_loader: DataLoader, *, optimizer: Optimizer, epochs: int, loss: Loss = F.cross_entropy,
+    scheduler: LRScheduler | None = None, test_loader: DataLoader | None = None, metrics_path: str | Path | None = None,
+    checkpoint_path: str | Path | None = None, checkpoint_every: int | None = None, resume: bool = False,
+    on_step: Callable[[Step], Any] | None = None, on_epoch: Callable[[Epoch], Any] | None = None,
+) -> History:  # fmt: skip
+    """Train a classifier for ``epochs`` passes over ``train_loader``, which yields (images, labels).
+
+    After each epoch, the model is evaluated on ``test_loader`` and ``scheduler.step()`` is called (ReduceLROnPlateau
+    gets the loss, or the accuracy if its mode is "max": of the held-out data, if there is any).
+
+    ``metrics_path``      a JSON Lines file: a row a Step, a row an Epoch
+    ``checkpoint_path``   a safetensors file, written after each epoch, and after every ``checkpoint_every`` steps
+    ``resume``            go on from ``checkpoint_path`` if it exists. The run gives the same bits as one that was never
+                          interrupted, and the metrics file neither lacks nor repeats a row
+    ``on_step``, ``on_epoch``  called with each record
+
+    Ctrl-C ends the run after the current step: a checkpoint is written, and ``interrupted`` is set in what is returned.
+    Raises DivergedError when the loss is no longer finite; FileError for a checkpoint that is damaged or of another run.
+
+    >>> import minivgg
+    >>> from minivgg import nn
+    >>> from minivgg.data import TensorDataset
+    >>> points = TensorDataset(minivgg.tensor([[0.0], [1.0], [2.0], [3.0]]), minivgg.tensor([0, 0, 1, 1]))
+    >>> model = nn.Linear(1, 2)
+    >>> history = fit(model, DataLoader(points, 4), optimizer=minivgg.optim.SGD(model.parameters(), lr=1.0), epochs=200)
+    >>> history.steps, history.epochs[-1].train_accuracy
+    (200, 1.0)
+    """
+    if not len(train_loader):
+        raise ArgumentError("fit", "there is no batch to train on", images=len(train_loader.dataset), batch_size=train_loader.batch_size)
+    run = Run(model, optimizer, scheduler, train_loader)
+    resumed = resume and checkpoint_path is not None and Path(checkpoint_path).exists()
+    now = run.restore(checkpoint_path) if resumed and checkpoint_path is not None else Position()
+    steps = epochs * len(train_loader)
+
+    with MetricsFile(metrics_path, keep=now.metrics_bytes) as metrics, ctrl_c_as_a_wish() as asked_to_stop:
+        # pace: seconds of this process, in training and evaluation, for each step that it makes
+        began_at, began_with = time.perf_counter(), now.step
+
+        def save() -> None:
+            if checkpoint_path is not None:
+                now.metrics_bytes = metrics.position()
+                run.save(checkpoint_path, now)
+
+        def history(interrupted: bool) -> History:
+            return History([Epoch(**row) for row in now.epochs], now.step, now.seconds, interrupted)
+
+        while now.epoch < epochs:
+            if now.seed is None:
+                now.seed = train_loader.draw_seed()
+            model.train()
+            clock = time.perf_counter()
+            for images, labels in train_loader.batches(now.seed, start=now.batch):
+                scores = model(images)
+                value = loss(scores, labels)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+
+                batch_loss, correct, count = value.item(), count_correct(scores, labels), len(labels)
+                clock, seconds = time.perf_counter(), time.perf_counter() - clock
+                now.batch, now.step, now.images, now.correct = now.batch + 1, now.step + 1, now.images + count, now.correct + correct
+                now.loss_sum += batch_loss * count
+                now.epoch_seconds += seconds
+                now.seconds += seconds
+                step = Step(
+                    now.epoch + 1, now.step, steps, batch_loss, correct / count, now.loss_sum / now.images, now.correct / now.images,
+                    optimizer.param_groups[0]["lr"], now.images / now.epoch_seconds, now.seconds,
+                    (time.perf_counter() - began_at) / (now.step - began_with) * (steps - now.step),
+                )  # fmt: skip
+                if not math.isfinite(batch_loss):
+                    raise DivergedError("fit", f"the loss is {batch_loss}; lower the learning rate", epoch=step.epoch, step=step.step, lr=step.lr)
+                metrics.write(step.row())
+                if on_step is not None:
+                    on_step(step)
+                if asked_to_stop():
+                    save()
+                    return history(interrupted=True)
+                if checkpoint_every and now.step % checkpoint_every == 0:
+                    save()
+
+            evaluation = evaluate(model, test_loader, loss) if test_loader is not None else None
+            now.seconds += evaluation.seconds if evaluation else 0.0
+            epoch = Epoch(
+                now.epoch + 1, now.step, now.loss_sum / now.images, now.correct / now.images,
+                optimizer.param_groups[0]["lr"], now.images / now.epoch_seconds, now.epoch_seconds, now.seconds,
+                evaluation.loss if evaluation else None, evaluation.accuracy if evaluation else None,
+            )  # fmt: skip
+            if scheduler is not None:
+                advance(scheduler, epoch)
+            metrics.write(epoch.row())
+            now.epochs.append(vars(epoch))
+            now.epoch, now.batch, now.seed = now.epoch + 1, 0, None
+            now.loss_sum, now.correct, now.images, now.epoch_seconds = 0.0, 0, 0, 0.0
+            save()
+            if on_epoch is not None:
+                on_epoch(epoch)
+            if asked_to_stop():
+                return history(interrupted=now.epoch < epochs)
+    return history(interrupted=False)
+
+
+def evaluate(model: Module, loader: DataLoader, loss: Loss = F.cross_entropy) -> Evaluation:
+    """Loss and accuracy of ``model`` in evaluation mode, without recording; the model's mode is put back afterwards.
+
+    No random state is touched: what is random in the loader is the same in every evaluation.
+    """
+    if not len(loader):
+        raise ArgumentError("evaluate", "there is no batch to evaluate on", images=len(loader.dataset), batch_size=loader.batch_size)
+    modes = [(module, module.training) for module in model.modules()]
+    began = time.perf_counter()
+    total, scores, labels = 0.0, [], []
+    model.eval()
+    try:
+        with no_grad():
+            for images, targets in loader.batches(seed=0):
+                output = model(images)
+                total += loss(output, targets).item() * len(targets)
+                scores.append(to_numpy(output.array))
+                labels.append(to_numpy(targets.array))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    all_scores, all_labels = numpy.concatenate(scores), numpy.concatenate(labels)
+    accuracy = float((all_scores.argmax(1) == _classes(all_labels)).mean())
+    return Evaluation(total / len(all_labels), accuracy, time.perf_counter() - began, all_scores, all_labels)
+
+
+def count_correct(scores: Tensor, labels: Tensor) -> int:
+    """How many rows of ``scores`` are highest at their label; labels may be class indices or probabilities."""
+    return int((scores.array.argmax(1) == _classes(labels.array)).sum())
+
+
+def _classes(labels: Any) -> Any:
+    return labels if labels.ndim == 1 else labels.argmax(1)
+
+
+def advance(scheduler: LRScheduler, epoch: Epoch) -> None:
+    """Step the schedule at the end of an epoch."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        loss = epoch.train_loss if epoch.test_loss is None else epoch.test_loss
+        accuracy = epoch.train_accuracy if epoch.test_accuracy is None else epoch.test_accuracy
+        scheduler.step(accuracy if scheduler.mode == "max" else loss)
+    else:
+        scheduler.step()
