@@ -47,7 +47,7 @@ def samples_of(operation: Operation) -> list[Sample]:
 def check_sample(operation: Operation, sample: Sample, order: int, most: int | None = None) -> GradcheckReport:
     """Gradient-check one call of an operation, or ``most`` elements of each of its inputs."""
     sample = Sample(*(map_arrays(part, numpy.array) for part in (sample.args, sample.kwargs)))  # copies: elements are moved in place
-    function, leaves = as_function(operation, sample), leaves_of(sample)
+    function, leaves = as_function(operation.function, sample), leaves_of(sample)
     named = dict(zip(names_of(operation, sample), leaves, strict=True))
     return check_leaves(lambda: function(*leaves), named, order, EPS, ATOL, RTOL, operation.name, most)
 

@@ -57,7 +57,8 @@ class GradcheckReport:
 
     def __str__(self) -> str:
         verdict = "passed" if self.ok else "FAILED"
-        title = f"gradcheck of {self.function}, order {self.order}: {verdict}, {self.elements} elements, largest error {self.max_error:.2e} (at most {self.rtol:.0e})"
+        numbers = f"{self.elements} elements, largest error {self.max_error:.2e} (at most {self.rtol:.0e})"
+        title = f"gradcheck of {self.function}, order {self.order}: {verdict}, {numbers}"
         rows = [("", "input", "shape", "elements", "error", "worst at", "analytic", "numeric"), *map(_row, self.inputs)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -27,7 +27,7 @@ def map_arrays(value: Any, change: Callable[[numpy.ndarray], Any]) -> Any:
     return value
 
 
-def changed(sample: Sample, change: Callable[[numpy.ndarray], numpy.ndarray]) -> Sample:
+def changed(sample: Sample, change: Callable[[numpy.ndarray], Any]) -> Sample:
     """The same call on other arrays."""
     return Sample(map_arrays(sample.args, change), map_arrays(sample.kwargs, change))
 
@@ -35,7 +35,7 @@ def changed(sample: Sample, change: Callable[[numpy.ndarray], numpy.ndarray]) ->
 def arrays_of(sample: Sample) -> list[numpy.ndarray]:
     """Every array of a sample, positional ones first."""
     found: list[numpy.ndarray] = []
-    changed(sample, lambda array: found.append(array) or array)  # type: ignore[func-returns-value]
+    changed(sample, found.append)
     return found
 
 
@@ -43,21 +43,21 @@ def is_floating(array: Any) -> bool:
     return array.dtype.kind == "f"
 
 
-def as_function(operation: Operation, sample: Sample) -> Callable[..., Any]:
-    """The operation as a function of the sample's floating tensors, in their order; all else is fixed.
+def as_function(function: Callable[..., Any], sample: Sample, tensor: Callable[[numpy.ndarray], Any] = Tensor) -> Callable[..., Any]:
+    """``function`` called with the floating tensors given, in the sample's order; all else is the sample's (made with ``tensor``).
 
-    >>> from minivgg.registry import OPERATIONS
-    >>> power = as_function(OPERATIONS["pow"], Sample((numpy.array([3.0]), 2)))
-    >>> power(Tensor(numpy.array([5.0])))
-    tensor([25.], dtype=float64)
+    >>> from minivgg.ops.relu import relu
+    >>> call = as_function(relu, Sample((numpy.array([3.0]), False)))
+    >>> call(Tensor(numpy.array([-1.0, 5.0])))
+    tensor([0., 5.], dtype=float64)
     """
 
-    def function(*tensors: Tensor) -> Any:
+    def call(*tensors: Any) -> Any:
         given = iter(tensors)
-        call = changed(sample, lambda array: next(given) if is_floating(array) else Tensor(array))
-        return operation.function(*call.args, **call.kwargs)
+        made = changed(sample, lambda array: next(given) if is_floating(array) else tensor(array))
+        return function(*made.args, **made.kwargs)
 
-    return function
+    return call
 
 
 def leaves_of(sample: Sample) -> list[Tensor]:

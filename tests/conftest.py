@@ -1,0 +1,34 @@
+"""One setting for all tests: property tests repeat themselves to the letter, PyTorch takes two threads, examples are counted."""
+
+import functools
+
+import hypothesis
+import torch
+
+hypothesis.settings.register_profile(
+    "ci", derandomize=True, max_examples=40, deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ci")
+torch.set_num_threads(2)
+
+examples = 0
+
+
+def pytest_collection_modifyitems(items):
+    """Count every example that a Hypothesis test runs."""
+    for handle in {item.obj.hypothesis for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}:
+        handle.inner_test = _counted(handle.inner_test)
+
+
+def _counted(test):
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        global examples
+        examples += 1
+        return test(*args, **kwargs)
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"property examples: {examples}")
