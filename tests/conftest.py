@@ -16,7 +16,8 @@ examples = 0
 
 def pytest_collection_modifyitems(items):
     """Count every example that a Hypothesis test runs."""
-    for handle in {item.obj.hypothesis for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}:
+    handles = [item.obj.hypothesis for item in items if hasattr(getattr(item, "obj", None), "hypothesis")]
+    for handle in {id(handle): handle for handle in handles}.values():
         handle.inner_test = _counted(handle.inner_test)
 
 

@@ -62,13 +62,14 @@ class GatherPlanes(Function):
 
     def forward(self, x, indices):
         self.save_for_backward(indices)
-        n, c, *self.size = x.shape
-        flat = namespace(x).take_along_axis(x.reshape(n, c, -1), indices.reshape(n, c, -1), 2)
-        return flat.reshape(indices.shape)
+        n, c, h, w = x.shape
+        self.size = h, w
+        p, q = indices.shape[2:]
+        return namespace(x).take_along_axis(x.reshape(n, c, h * w), indices.reshape(n, c, p * q), 2).reshape(n, c, p, q)
 
     def backward(self, grad):
         (indices,) = self.saved_tensors
-        return ScatterPlanes.apply(grad, indices.array, tuple(self.size)), None
+        return ScatterPlanes.apply(grad, indices.array, self.size), None
 
 
 def max_pool2d(
