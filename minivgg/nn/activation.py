@@ -46,6 +46,9 @@ class LogSoftmax(Module):
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim)
 
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
 
 class Dropout(Module):
     """In training, zeros with probability ``p`` and the rest scaled by 1/(1 - p); in evaluation, the identity."""

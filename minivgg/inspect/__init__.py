@@ -1,0 +1,6 @@
+"""What a model is, read off its execution: ``summary`` as torchsummary prints it, ``inspect`` with all there is to know."""
+
+from minivgg.inspect.inspection import Count, Inspection, Row, inspect
+from minivgg.inspect.summary import summary, summary_text
+
+__all__ = ["Count", "Inspection", "Row", "inspect", "summary", "summary_text"]

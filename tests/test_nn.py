@@ -1,0 +1,602 @@
+"""Modules, containers, hooks, layers and initialisation, judged by PyTorch: text, names, values, gradients, statistics."""
+
+import collections
+import copy
+import math
+import pickle
+
+import numpy
+import pytest
+import torch
+
+import minivgg
+from minivgg import nn
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+LAYERS = [
+    "Conv2d(3, 8, 3)", "Conv2d(3, 8, (3, 5), stride=2, padding=1)", "Conv2d(3, 8, 3, padding='same', bias=False)",
+    "Conv2d(4, 8, 3, padding='valid', dilation=2, groups=2)", "Conv2d(4, 4, (1, 3), (2, 1), (0, 2), (1, 2), 4, False)", "Conv2d(1, 1, [3, 3])",
+    "Linear(4, 2)", "Linear(4, 2, bias=False)", "ReLU()", "ReLU(inplace=True)", "ReLU(True)", "Dropout()", "Dropout(0.25, inplace=True)", "Dropout(p=1)",
+    "MaxPool2d(2)", "MaxPool2d(2, 2)", "MaxPool2d((2, 3), stride=(1, 2), padding=1, dilation=2, ceil_mode=True)", "MaxPool2d(3, return_indices=True)",
+    "AvgPool2d(2)", "AvgPool2d((2, 1), 3, 1, True, False, 5)", "AdaptiveAvgPool2d(7)", "AdaptiveAvgPool2d((7, None))", "AdaptiveAvgPool2d(None)",
+    "AdaptiveMaxPool2d((3, 2))", "AdaptiveMaxPool2d(1, True)", "Flatten()", "Flatten(0, 2)", "Identity()", "Identity(3, mode='any')",
+    "Softmax()", "Softmax(dim=1)", "LogSoftmax()", "LogSoftmax(-1)", "LocalResponseNorm(5)", "LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)",
+    "BatchNorm2d(8)", "BatchNorm2d(8, eps=1e-3, momentum=None, affine=False, track_running_stats=False)", "BatchNorm2d(8, bias=False)", "BatchNorm1d(3)",
+    "CrossEntropyLoss()", "CrossEntropyLoss(ignore_index=3, reduction='sum', label_smoothing=0.1)", "NLLLoss()", "MSELoss(reduction='sum')",
+    "ZeroPad2d(1)", "ZeroPad2d((1, 2, 3, 4))",
+    "Sequential()", "Sequential(Linear(4, 2), ReLU())", "Sequential(Sequential(ReLU(), Sequential()), ModuleList([Flatten()]))",
+    "Sequential({'first': Linear(1, 1), 'second': Sequential(ReLU())})", "ModuleList()", "ModuleList([ReLU(), ReLU(), Flatten(), ReLU(), ReLU(), ReLU()])",
+    "ModuleList([Sequential(ReLU(), Flatten()), Sequential(ReLU(), Flatten()), Identity()])",
+]  # fmt: skip
+
+
+def ours_and_torch(text: str):
+    """The same layer in both libraries; torch's Sequential takes an ordered dictionary where ours takes any."""
+
+    def sequential(*args):
+        return torch.nn.Sequential(*(collections.OrderedDict(arg) if isinstance(arg, dict) else arg for arg in args))
+
+    return eval(text, dict(vars(nn))), eval(text, vars(torch.nn) | {"Sequential": sequential})
+
+
+@pytest.mark.parametrize("text", LAYERS)
+def test_text_is_pytorch_s(text):
+    ours, theirs = ours_and_torch(text)
+    assert repr(ours) == repr(theirs)
+    assert {name: tuple(tensor.shape) for name, tensor in theirs.state_dict().items()} == {name: tensor.shape for name, tensor in ours.state_dict().items()}
+
+
+def test_extra_lines_stand_before_the_children():
+    class Net:
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = self.library.ReLU(), self.library.Sequential(self.library.Flatten())
+
+        def extra_repr(self):
+            return "first=1\nsecond=2"
+
+    ours = type("Net", (Net, nn.Module), {"library": nn})()
+    theirs = type("Net", (Net, torch.nn.Module), {"library": torch.nn})()
+    assert repr(ours) == repr(theirs)
+    assert repr(ours).splitlines()[1] == "  first=1"
+
+
+# Values and gradients -------------------------------------------------------------------------------------------------
+
+IMAGES, ROWS = (2, 4, 9, 8), (5, 4)
+COMPUTING = [
+    ("Conv2d(4, 6, (3, 2), stride=2, padding=1, groups=2)", IMAGES), ("Conv2d(4, 4, 3, padding='same', dilation=2, bias=False)", IMAGES),
+    ("Linear(8, 3)", IMAGES), ("Linear(4, 3, bias=False)", ROWS), ("ReLU()", ROWS), ("Softmax(dim=1)", IMAGES), ("LogSoftmax(-1)", ROWS),
+    ("MaxPool2d(3, 2, 1)", IMAGES), ("MaxPool2d(2, ceil_mode=True)", IMAGES), ("AvgPool2d(3, 2, 1, True, False)", IMAGES),
+    ("AvgPool2d(2, divisor_override=3)", IMAGES),
+    ("AdaptiveAvgPool2d((4, None))", IMAGES), ("AdaptiveMaxPool2d((2, 3))", IMAGES), ("Flatten()", IMAGES), ("Flatten(0, 1)", IMAGES), ("Identity(7)", ROWS),
+    ("LocalResponseNorm(3, alpha=0.5, beta=0.75, k=2)", IMAGES), ("BatchNorm2d(4)", IMAGES), ("BatchNorm2d(4, affine=False)", IMAGES), ("BatchNorm1d(4)", ROWS),
+    ("BatchNorm2d(4, bias=False, track_running_stats=False)", IMAGES), ("ZeroPad2d((1, 0, 2, 3))", IMAGES), ("Dropout(0.0)", ROWS),
+    ("Sequential(Conv2d(4, 5, 3), BatchNorm2d(5), ReLU(inplace=True), MaxPool2d(2), Flatten(), Linear(45, 3))", IMAGES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("text", "shape"), COMPUTING)
+def test_values_and_gradients_are_pytorch_s(text, shape, training):
+    """Same state in, same output, gradients and state out, in training and evaluation."""
+    ours, theirs = (layer.double().train(training) for layer in ours_and_torch(text))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
+    rng = numpy.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    a, b = minivgg.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = ours(a), theirs(b)
+    assert y.shape == tuple(z.shape)
+    numpy.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=1e-12, atol=1e-12)
+    weight = rng.standard_normal(y.shape)
+    (y * minivgg.tensor(weight)).sum().backward()
+    (z * torch.tensor(weight)).sum().backward()
+    numpy.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-12)
+    for (name, ours_p), theirs_p in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        numpy.testing.assert_allclose(ours_p.grad.numpy(), theirs_p.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+    for (name, ours_b), theirs_b in zip(ours.named_buffers(), theirs.buffers(), strict=True):
+        numpy.testing.assert_allclose(ours_b.numpy(), theirs_b.numpy(), rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_running_statistics_over_several_batches(momentum):
+    ours, theirs = nn.BatchNorm2d(3, momentum=momentum), torch.nn.BatchNorm2d(3, momentum=momentum)
+    rng = numpy.random.default_rng(1)
+    for _ in range(4):
+        x = rng.normal(2.0, 3.0, (4, 3, 5, 5)).astype("float32")
+        ours(minivgg.tensor(x)), theirs(torch.tensor(x))
+    assert ours.num_batches_tracked.item() == 4
+    numpy.testing.assert_allclose(ours.running_mean.numpy(), theirs.running_mean.numpy(), rtol=1e-5)
+    numpy.testing.assert_allclose(ours.running_var.numpy(), theirs.running_var.numpy(), rtol=1e-5)
+    x = rng.standard_normal((2, 3, 4, 4)).astype("float32")
+    numpy.testing.assert_allclose(ours.eval()(minivgg.tensor(x)).detach().numpy(), theirs.eval()(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+    ours.reset_parameters()
+    assert (ours.running_mean.tolist(), ours.running_var.tolist(), ours.num_batches_tracked.item()) == ([0.0] * 3, [1.0] * 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("CrossEntropyLoss(ignore_index=1, label_smoothing=0.1)", "classes"), ("CrossEntropyLoss(reduction='none')", "classes"), ("CrossEntropyLoss()", "floats"),
+     ("NLLLoss(reduction='sum')", "classes"), ("MSELoss()", "floats"), ("MSELoss('none')", "floats")],
+)  # fmt: skip
+def test_losses_are_pytorch_s(text, kind):
+    text = text.replace("MSELoss('none')", "MSELoss(reduction='none')")
+    ours, theirs = ours_and_torch(text)
+    rng = numpy.random.default_rng(2)
+    x = rng.standard_normal((4, 3))
+    target = numpy.array([0, 2, 1, 2]) if kind == "classes" else rng.dirichlet(numpy.ones(3), 4)
+    numpy.testing.assert_allclose(ours(minivgg.tensor(x), minivgg.tensor(target)).numpy(), theirs(torch.tensor(x), torch.tensor(target)).numpy(), rtol=1e-12)
+
+
+def test_class_weights_are_a_buffer():
+    loss = nn.CrossEntropyLoss(weight=minivgg.tensor([1.0, 2.0, 3.0]))
+    assert list(loss.state_dict()) == ["weight"]
+    assert list(loss.parameters()) == []
+    theirs = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
+    x, y = [[0.1, 0.2, -0.3], [1.0, 0.0, 2.0]], [2, 0]
+    assert loss(minivgg.tensor(x), minivgg.tensor(y)).item() == pytest.approx(theirs(torch.tensor(x), torch.tensor(y)).item(), rel=1e-6)
+
+
+def test_dropout_follows_the_mode():
+    minivgg.manual_seed(0)
+    layer, x = nn.Dropout(0.25), minivgg.ones(10_000)
+    kept = layer(x).numpy()
+    assert set(numpy.unique(kept)) == {numpy.float32(0), numpy.float32(1 / 0.75)}
+    assert abs((kept == 0).mean() - 0.25) < 0.02
+    assert (layer.eval()(x).numpy() == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: nn.Conv2d(3, 8, 3, groups=2), "Conv2d: groups must divide both numbers of channels, got 3 in, 8 out, groups 2"),
+        (lambda: nn.Conv2d(3, 8, 3, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1, got 2"),
+        (lambda: nn.Conv2d(3, 8, 3, padding="full"), "Conv2d: padding must be an int, a pair, 'same' or 'valid', got 'full'"),
+        (lambda: nn.Conv2d(3, 8, 0), "Conv2d: kernel_size must be at least 1, got 0"),
+        (lambda: nn.Dropout(1.5), "Dropout: p must lie in [0, 1], got 1.5"),
+        (lambda: nn.ZeroPad2d((1, 2)), "ZeroPad2d: padding must be an int or (left, right, top, bottom), got (1, 2)"),
+        (lambda: nn.BatchNorm2d(3)(minivgg.zeros(2, 3)), "BatchNorm2d: expects 4 dimensions, got 2 (input (2, 3))"),
+        (lambda: nn.Sequential(nn.ReLU(), 3), "Sequential: takes modules, got int"),
+        (
+            lambda: nn.init.calculate_gain("cosine"),
+            "calculate_gain: there is no gain for 'cosine'; there are linear, conv1d, conv2d, conv3d, sigmoid, tanh, relu, leaky_relu, selu",
+        ),
+        (lambda: nn.init.kaiming_normal_(minivgg.empty(2, 2), mode="fan"), "kaiming: mode must be 'fan_in' or 'fan_out', got 'fan'"),
+        (lambda: nn.init.xavier_normal_(minivgg.empty(2)), "init: the fans of a weight need at least 2 dimensions, got shape (2,)"),
+        (lambda: nn.Module().register_buffer("a.b", None), "Module: a buffer needs a name without dots that is not taken, got 'a.b'"),
+        (lambda: nn.Module().add_module("training", nn.ReLU()), "Module: a module needs a name without dots that is not taken, got 'training'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(build, text):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 the text is compared in full
+        build()
+    assert str(error.value) == text
+
+
+# Initialisation -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["Conv2d(32, 48, 3)", "Conv2d(32, 64, (3, 5), groups=4)", "Linear(300, 200)", "Linear(200, 300)"])
+def test_layers_start_like_pytorch_s(text):
+    """Uniform over ±1/√fan-in, weights and biases: the same bound and the same standard deviation."""
+    minivgg.manual_seed(0)
+    torch.manual_seed(0)
+    ours, theirs = ours_and_torch(text)
+    fan_in = math.prod(ours.weight.shape[1:])
+    for name in ("weight", "bias"):
+        a, b = getattr(ours, name).detach().numpy(), getattr(theirs, name).detach().numpy()
+        assert a.dtype == numpy.float32
+        assert abs(a).max() <= 1 / math.sqrt(fan_in)
+        if name == "weight":
+            assert abs(a).max() > 0.999 / math.sqrt(fan_in)
+            assert a.std() == pytest.approx(b.std(), rel=0.03)
+            assert abs(a.mean()) < 5 * a.std() / math.sqrt(a.size)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("uniform_", {"a": -2.0, "b": 3.0}), ("normal_", {"mean": 1.0, "std": 0.5}), ("constant_", {"val": 0.25}), ("ones_", {}), ("zeros_", {}),
+        ("xavier_uniform_", {"gain": 2.0}), ("xavier_normal_", {}), ("kaiming_uniform_", {"a": math.sqrt(5)}), ("kaiming_uniform_", {"nonlinearity": "relu"}),
+        ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}), ("kaiming_normal_", {"a": 0.3}), ("kaiming_normal_", {"nonlinearity": "tanh"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(400, 300), (60, 40, 5, 4)])
+def test_initialisations_have_pytorch_s_statistics(name, options, shape):
+    torch.manual_seed(0)
+    ours, theirs = minivgg.empty(*shape), torch.empty(*shape)
+    getattr(torch.nn.init, name)(theirs, **options)
+    seeded = {} if name in ("constant_", "ones_", "zeros_") else {"generator": minivgg.Generator().manual_seed(3)}
+    assert getattr(nn.init, name)(ours, **options, **seeded) is ours
+    assert ours.dtype == numpy.float32
+    a, b = ours.numpy().astype(float), theirs.numpy().astype(float)
+    assert a.std() == pytest.approx(b.std(), rel=0.02)
+    assert a.mean() == pytest.approx(b.mean(), abs=0.02 * b.std())
+    if "uniform" in name:
+        assert (a.min(), a.max()) == pytest.approx((b.min(), b.max()), rel=1e-3)
+    elif "normal" in name:
+        inside = (abs(a - a.mean()) < a.std()).mean()
+        assert inside == pytest.approx(0.6827, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [("linear", None), ("conv2d", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("leaky_relu", None), ("leaky_relu", 0.2), ("selu", None)],
+)
+def test_gains(name, parameter):
+    assert nn.init.calculate_gain(name, parameter) == pytest.approx(torch.nn.init.calculate_gain(name, parameter), rel=1e-15)
+
+
+def test_a_generator_repeats_itself_and_leaves_the_default_alone():
+    def draw():
+        return nn.init.normal_(minivgg.empty(5, dtype="float64"), generator=minivgg.Generator().manual_seed(1)).tolist()
+
+    minivgg.manual_seed(9)
+    expected = minivgg.rand(3).tolist()
+    minivgg.manual_seed(9)
+    assert draw() == draw()
+    assert minivgg.rand(3).tolist() == expected
+
+
+def test_initialisation_reaches_any_memory_and_counts_as_a_change():
+    base = minivgg.zeros(4, 6)
+    nn.init.uniform_(base.transpose(0, 1), 1.0, 2.0)
+    assert (base.numpy() >= 1).all()
+    weight = nn.Parameter(minivgg.ones(2, 2))
+    loss = (minivgg.ones(2, 2, requires_grad=True) * weight).sum()
+    nn.init.normal_(weight)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+# Registration and walking ---------------------------------------------------------------------------------------------
+
+
+def nested(library, tensor):
+    """A network with sharing, buffers of both kinds, a missing module and nesting, in either library."""
+
+    class Inner(library.Module):
+        def __init__(self, shared):
+            super().__init__()
+            self.linear = library.Linear(2, 3)
+            self.shared = shared
+            self.register_buffer("kept", tensor([1.0, 2.0]))
+            self.register_buffer("dropped", tensor([3.0]), persistent=False)
+            self.register_parameter("absent", None)
+
+    class Outer(library.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = library.Parameter(tensor([1.5]))
+            self.body = library.Sequential(Inner(library.ReLU()), library.BatchNorm2d(2))
+            self.again = self.body[0]
+            self.tied = library.Linear(2, 3)
+            self.tied.weight = self.body[0].linear.weight
+            self.hole = None
+            self.list = library.ModuleList([library.Conv2d(1, 1, 1)])
+
+    return Outer()
+
+
+@pytest.fixture
+def pair():
+    return nested(nn, minivgg.tensor), nested(torch.nn, torch.tensor)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        lambda m: [name for name, _ in m.named_modules()],
+        lambda m: [name for name, _ in m.named_modules(prefix="net", remove_duplicate=False)],
+        lambda m: [name for name, _ in m.named_parameters()],
+        lambda m: [name for name, _ in m.named_parameters(prefix="net", recurse=False)],
+        lambda m: [name for name, _ in m.named_parameters(remove_duplicate=False)],
+        lambda m: [name for name, _ in m.named_buffers()],
+        lambda m: [name for name, _ in m.named_buffers(recurse=False)],
+        lambda m: [name for name, _ in m.named_children()],
+        lambda m: list(m.state_dict()),
+        lambda m: list(m.state_dict(prefix="net.")) if isinstance(m, torch.nn.Module) else [f"net.{name}" for name in m.state_dict()],
+        lambda m: len(list(m.parameters())),
+        lambda m: len(list(m.modules())),
+        lambda m: len(list(m.children())),
+        lambda m: len(list(m.buffers())),
+        lambda m: type(m.get_submodule("body.0.linear")).__name__,
+        lambda m: m.get_submodule("") is m,
+        lambda m: tuple(m.get_parameter("body.0.linear.bias").shape),
+        repr,
+    ],
+)
+def test_walking_finds_what_pytorch_finds(pair, names):
+    ours, theirs = pair
+    assert names(ours) == names(theirs)
+
+
+def test_walking_to_what_is_not_there(pair):
+    ours, _ = pair
+    for target in ("body.7", "body.0.none", "hole"):
+        with pytest.raises(AttributeError, match="no module"):
+            ours.get_submodule(target)
+    with pytest.raises(AttributeError, match=r"Outer: there is no parameter 'body\.0\.absent'"):
+        ours.get_parameter("body.0.absent")
+    with pytest.raises(AttributeError, match="'Outer' object has no attribute 'missing'"):
+        _ = ours.missing
+
+
+def test_registration_by_assignment():
+    module = nn.Module()
+    module.weight = nn.Parameter(minivgg.ones(2))
+    module.register_buffer("state", minivgg.zeros(1))
+    module.state = minivgg.ones(1)
+    assert list(module.state_dict()) == ["weight", "state"]
+    with pytest.raises(TypeError, match="'weight' is a Parameter, to be set to another one or None, got Tensor"):
+        module.weight = minivgg.ones(2)
+    with pytest.raises(TypeError, match="'state' is a Tensor, to be set to another one or None, got int"):
+        module.state = 3
+    module.weight = None
+    assert module.weight is None
+    module.state = nn.ReLU()  # a module takes the name over
+    assert (list(module.state_dict()), [name for name, _ in module.named_children()]) == ([], ["state"])
+    del module.state
+    assert not hasattr(module, "state")
+    module.plain = minivgg.ones(1)  # a tensor that was not registered is an ordinary attribute
+    assert list(module.state_dict()) == []
+    with pytest.raises(ValueError, match="not taken"):
+        module.register_parameter("plain", nn.Parameter(minivgg.ones(1)))
+
+
+def test_forgotten_super_is_named():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.layer = nn.ReLU()
+
+    with pytest.raises(AttributeError, match=r"Forgetful: 'layer' was assigned before super\(\).__init__\(\) was called"):
+        Forgetful()
+
+
+# State ----------------------------------------------------------------------------------------------------------------
+
+
+def test_state_goes_to_pytorch_and_back(pair):
+    ours, theirs = pair
+    ours.load_state_dict({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
+    theirs.load_state_dict({name: torch.tensor(tensor.numpy()) for name, tensor in ours.state_dict().items()})
+    for name, tensor in ours.state_dict().items():
+        assert tensor.numpy().tolist() == theirs.state_dict()[name].tolist(), name
+    assert repr(ours.load_state_dict(ours.state_dict())) == "<All keys matched successfully>"
+
+
+def test_state_shares_memory_and_loading_copies():
+    layer = nn.Linear(2, 2)
+    state = layer.state_dict()
+    assert not state["weight"].requires_grad
+    state["weight"].fill_(7.0)
+    assert layer.weight.tolist() == [[7.0, 7.0], [7.0, 7.0]]
+    assert layer.state_dict(keep_vars=True)["weight"] is layer.weight
+    weight = layer.weight
+    layer.load_state_dict({"weight": numpy.ones((2, 2)), "bias": minivgg.zeros(2, dtype="float64")})
+    assert layer.weight is weight
+    assert (weight.dtype, weight.tolist()) == (numpy.float32, [[1.0, 1.0], [1.0, 1.0]])
+
+
+def test_a_state_that_does_not_fit_is_described_in_full_and_changes_nothing():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
+    state = {"0.weight": numpy.zeros((3, 3)), "0.bias": numpy.zeros(3), "1.weight": numpy.zeros((1, 4)), "extra": numpy.zeros(1), "more": numpy.zeros(1)}
+    with pytest.raises(RuntimeError) as error:
+        model.load_state_dict(state)
+    assert str(error.value) == (
+        "load_state_dict: the state does not fit Sequential\n"
+        "  missing: 1.bias\n"
+        "  unexpected: extra\n"
+        "  unexpected: more\n"
+        "  0.weight has shape (3, 3), the module's (3, 2)\n"
+        "  1.weight has shape (1, 4), the module's (1, 3)"
+    )
+    with pytest.raises(RuntimeError, match=r"0\.weight has shape") as error:
+        model.load_state_dict(state, strict=False)
+    assert "missing" not in str(error.value)
+    assert {name: tensor.tolist() for name, tensor in model.state_dict().items()} == before
+    keys = model.load_state_dict({"0.bias": numpy.full(3, 2.0), "extra": numpy.zeros(1)}, strict=False)
+    assert keys == (["0.weight", "1.weight", "1.bias"], ["extra"])
+    assert repr(keys) == "IncompatibleKeys(missing_keys=['0.weight', '1.weight', '1.bias'], unexpected_keys=['extra'])"
+    assert model[0].bias.tolist() == [2.0] * 3
+
+
+def test_cast_keeps_the_parameters_and_their_gradients():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    model(minivgg.randn(2, 1, 4, 4)).sum().backward()
+    parameters = list(model.parameters())
+    assert model.double() is model
+    assert [a is b for a, b in zip(model.parameters(), parameters, strict=True)] == [True] * 4
+    assert {tensor.dtype.name for p in parameters for tensor in (p, p.grad)} == {"float64"}
+    assert {name: buffer.dtype.name for name, buffer in model.named_buffers()} == {
+        "1.running_mean": "float64",
+        "1.running_var": "float64",
+        "1.num_batches_tracked": "int64",
+    }
+    assert model(minivgg.randn(2, 1, 4, 4, dtype="float64")).dtype == numpy.float64
+    assert model.to("float32")[0].weight.dtype == model.float().to("cpu").cpu()[0].weight.dtype == numpy.float32
+    assert model.to(minivgg.zeros(1, dtype="float64"))[0].bias.dtype == numpy.float64
+    assert nn.Conv2d(1, 1, 1, dtype="float64").weight.dtype == nn.BatchNorm2d(1, dtype="float64").running_var.dtype == numpy.float64
+    with pytest.raises(TypeError, match=r"Module\.to: a module can be cast to float32 and float64, got int64"):
+        model.to("int64")
+    with pytest.raises(ValueError, match="device 'cuda' is not available"):
+        model.to("cuda")
+
+
+def test_modes_apply_freezing_and_zero_grad(pair):
+    ours, theirs = pair
+    for module in pair:
+        module.body.eval()
+    assert [m.training for m in ours.modules()] == [m.training for m in theirs.modules()]
+    assert all(m.training for m in ours.train().modules())
+    assert not any(m.training for m in ours.eval().modules())
+    visited = [[], []]
+    for module, names in zip(pair, visited, strict=True):
+        assert module.apply(lambda m, names=names: names.append(type(m).__name__)) is module
+    assert visited[0] == visited[1]
+    ours.body.requires_grad_(False)
+    theirs.body.requires_grad_(False)
+    assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in theirs.parameters()]
+    layer = nn.Linear(2, 2)
+    layer(minivgg.ones(1, 2)).sum().backward()
+    layer.zero_grad(set_to_none=False)
+    assert layer.weight.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    layer.zero_grad()
+    assert layer.weight.grad is None
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))], ids=["deepcopy", "pickle"])
+def test_copies_are_equal_and_independent(clone):
+    ours = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))).eval()
+    ours[2][1].weight = ours[2][0].weight
+    ours.append(ours[1])
+    twin = clone(ours)
+    assert repr(twin) == repr(ours)
+    assert [name for name, _ in twin.named_parameters()] == [name for name, _ in ours.named_parameters()]
+    assert twin[2][1].weight is twin[2][0].weight
+    assert twin[3] is twin[1]
+    assert isinstance(twin[0].weight, nn.Parameter)
+    assert not twin.training
+    assert twin.state_dict().keys() == ours.state_dict().keys()
+    for name, tensor in ours.state_dict().items():
+        assert not numpy.may_share_memory(tensor.numpy(), twin.state_dict()[name].numpy())
+        assert tensor.tolist() == twin.state_dict()[name].tolist()
+    twin.new = nn.ReLU()
+    assert not hasattr(ours, "new")
+
+
+# Hooks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_forward_hooks_see_and_replace():
+    def run(library, ones):
+        seen = []
+        layer = library.Flatten()
+        layer.register_forward_pre_hook(lambda m, args: seen.append(("before", tuple(args[0].shape))))
+        changing = layer.register_forward_pre_hook(lambda m, args: args[0] * 2)
+        layer.register_forward_hook(lambda m, args, out: seen.append(("after", args[0].tolist(), out.tolist())))
+        replacing = layer.register_forward_hook(lambda m, args, out: out + 1)
+        layer.register_forward_hook(lambda m, args, out: seen.append(("last", out.tolist())))
+        results = [layer(ones(1, 1, 2)).tolist()]
+        changing.remove()
+        results.append(layer(ones(1, 1, 2)).tolist())
+        replacing.remove()
+        replacing.remove()
+        with layer.register_forward_hook(lambda m, args, out: out * 10):
+            results.append(layer(ones(1, 1, 2)).tolist())
+        return seen, [*results, layer(ones(1, 1, 2)).tolist()]
+
+    assert run(nn, minivgg.ones) == run(torch.nn, torch.ones)
+
+
+def test_pre_hook_may_return_a_tuple():
+    class Add(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    layer = Add()
+    layer.register_forward_pre_hook(lambda m, args: (args[0], args[1] * 3))
+    assert layer(minivgg.ones(1), minivgg.ones(1)).tolist() == [4.0]
+
+
+def backward_trace(library, tensor, replace=False):
+    """Hooks on every layer of a network in which the first layer's output is used twice; ours may work in place as well."""
+    torch_like = library is torch.nn
+    body = library.Sequential(library.Linear(3, 3), library.ReLU() if torch_like else library.ReLU(inplace=True), library.Linear(3, 2, bias=False)).double()
+    weights = numpy.linspace(-1, 1, 9).reshape(3, 3)
+    body.load_state_dict({"0.weight": tensor(weights), "0.bias": tensor([0.1, 0.2, 0.3]), "2.weight": tensor(weights[:2])})
+    trace = []
+
+    def hook(module, grad_input, grad_output):
+        trace.append(
+            (type(module).__name__, *([None if g is None else numpy.round(g.tolist(), 12).tolist() for g in grads] for grads in (grad_input, grad_output)))
+        )
+        return (grad_input[0] * 2,) if replace and grad_input[0] is not None else None
+
+    handles = [layer.register_full_backward_hook(hook) for layer in [*body, body]]
+    x = tensor([[1.0, -2.0, 0.5]]).double().requires_grad_()
+    y = body(x * 2)
+    (y.sum() + (x * x).sum()).backward()
+    trace.append(numpy.round(x.grad.tolist(), 12).tolist())
+    trace.append([numpy.round(p.grad.tolist(), 12).tolist() for p in body.parameters()])
+    body(tensor([[1.0, 1.0, 1.0]]).double()).sum().backward()  # an input without a gradient
+    for handle in handles:
+        handle.remove()
+    body(x).sum().backward()
+    return trace
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # PyTorch, where no input requires a gradient
+def test_backward_hooks_see_what_pytorch_s_see(replace):
+    ours, theirs = backward_trace(nn, minivgg.tensor, replace), backward_trace(torch.nn, torch.tensor, replace)
+    assert ours == theirs
+    assert len(ours) == 4 + 2 + 4
+
+
+def test_backward_hook_on_several_inputs_and_outputs():
+    def run(library, tensor):
+        class Cross(library.Module):
+            def forward(self, a, b, number):
+                return a * b, a + b * number
+
+        seen = []
+        layer = Cross()
+        layer.register_full_backward_hook(lambda m, gi, go: seen.append([None if g is None else g.tolist() for g in (*gi, *go)]))
+        a, b = tensor([2.0]).requires_grad_(), tensor([3.0]).requires_grad_()
+        first, second = layer(a, b, 4.0)
+        (first * 5 + second).sum().backward()
+        return seen, a.grad.tolist()
+
+    assert run(nn, minivgg.tensor) == run(torch.nn, torch.tensor)
+
+
+# Containers -----------------------------------------------------------------------------------------------------------
+
+
+def edit(library):
+    """One after the other, all that can be done with the two containers."""
+    seq = library.Sequential(library.Linear(1, 2), library.ReLU(), library.Linear(2, 3))
+    texts = [repr(seq[1:]), repr(seq[-1]), repr(seq[:0]), len(seq), [type(m).__name__ for m in seq]]
+    seq[1] = library.Identity()
+    texts.append(repr(seq.append(library.Flatten()).extend([library.ReLU(), library.ReLU()])))
+    seq.insert(1, library.Softmax(1))
+    del seq[0]
+    texts.append(repr(seq))
+    del seq[1:3]
+    texts += [repr(seq), list(seq.state_dict())]
+    items = library.ModuleList([library.Linear(1, 1)])
+    items.append(library.ReLU()).extend([library.ReLU()])
+    items.insert(0, library.Flatten())
+    items[-1] = library.Identity()
+    texts += [repr(items), repr(items[1:]), len(items), list(items.state_dict()), repr(items[-2])]
+    return texts
+
+
+def test_containers_are_edited_like_pytorch_s():
+    assert edit(nn) == edit(torch.nn)
+
+
+def test_containers_share_modules_with_their_slices_and_refuse_bad_numbers():
+    seq = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    assert seq[:1][0] is seq[0]
+    named = nn.Sequential({"first": nn.ReLU(), "second": nn.Flatten()})
+    assert [name for name, _ in named[1:].named_children()] == ["second"]
+    for number in (2, -3):
+        with pytest.raises(IndexError, match=rf"Sequential: index must lie in \[-2, 1\], got {number}"):
+            _ = seq[number]
+    with pytest.raises(AttributeError, match="no attribute 'forward'"):
+        nn.ModuleList([nn.ReLU()])(minivgg.ones(1))
+
+
+def test_parameter_shares_memory_and_shows_itself():
+    data = minivgg.ones(2)
+    parameter = nn.Parameter(data)
+    data.fill_(3.0)
+    assert repr(parameter) == repr(torch.nn.Parameter(torch.tensor([3.0, 3.0])))
+    assert not nn.Parameter(data, requires_grad=False).requires_grad
+    with pytest.raises(TypeError, match="only float32 and float64"):
+        nn.Parameter(minivgg.tensor([1]))
