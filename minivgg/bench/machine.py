@@ -83,7 +83,7 @@ def _openblas(name: str) -> Any:
 
 def blas() -> str:
     """The linear algebra library that NumPy was built with: ``"scipy-openblas 0.3.29"``."""
-    facts = numpy.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})  # type: ignore[union-attr, call-arg]
+    facts = numpy.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
 
 

@@ -29,6 +29,9 @@ DIRECTIONS = {"output": "conv2d", "input": "conv2d_grad_input", "weight": "conv2
 SHORTEST = 0.02
 """Seconds that a turn lasts at least: faster calls are repeated within it and averaged."""
 
+FEWEST = 3
+"""Turns that a competitor has at least, however slow it is."""
+
 PAUSE = 0.2
 """Seconds before each turn. OpenBLAS's idle threads spin for a tenth of a second before they sleep, and whoever computes
 meanwhile shares the cores with them: without the pause the one after it seems up to ten times slower than it is."""
@@ -70,15 +73,17 @@ class Result:
 class _Competitor:
     result: Result
     run: Callable[[], Any]
-    calls: int = 1
+    call_seconds: float = 0.0
+    """What a call takes, roughly; 0 until it is known."""
 
 
 def measure(
-    problem: Problem, direction: str = "output", names: Sequence[str] = (), torch: bool = False, replicates: int = 9,
+    problem: Problem, direction: str = "output", names: Sequence[str] = (), torch: bool = False, replicates: int = 9, budget: float = 10.0,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Result]:  # fmt: skip
     """Validate and time ``names`` (all that "auto" may choose, if empty) on one problem in float32, PyTorch beside them if asked.
 
+    A slow one has fewer than ``replicates`` turns, as many as fit into ``budget`` seconds, but at least three.
     ``progress`` is called with what happens next. Raises ArgumentError for a name or a direction that does not exist.
     """
     if direction not in DIRECTIONS:
@@ -107,7 +112,7 @@ def measure(
         if run is not None:
             ready.append(_Competitor(result, run))
     progress(f"{problem.label}: timing {', '.join(competitor.result.algorithm for competitor in ready)}")
-    _take_turns(ready, replicates)
+    _take_turns(ready, replicates, budget)
     return results
 
 
@@ -210,20 +215,23 @@ def _validate_torch(problem: Problem, direction: str, inputs: Sequence[numpy.nda
     return result, run if _judge(result, run().numpy(), truth) else None
 
 
-def _take_turns(competitors: Sequence[_Competitor], replicates: int) -> None:
+def _take_turns(competitors: Sequence[_Competitor], replicates: int, budget: float) -> None:
     """Let all run in turns; every second round goes backwards, so that nobody always follows the same one."""
     for competitor in competitors:
-        competitor.calls = math.ceil(SHORTEST / max(_turn(competitor), 1e-7))
+        competitor.call_seconds = _turn(competitor)
     for number in range(replicates):
         for competitor in competitors if number % 2 == 0 else reversed(competitors):
-            competitor.result.seconds.append(_turn(competitor))
+            if number < FEWEST or competitor.call_seconds * number < budget:
+                competitor.result.seconds.append(_turn(competitor))
 
 
 def _turn(competitor: _Competitor) -> float:
     """Seconds of one call, averaged over as many as a turn has, after a pause and a call that wakes threads and caches."""
     time.sleep(PAUSE)
-    competitor.run()
-    start = time.perf_counter()
-    for _ in range(competitor.calls):
+    if competitor.call_seconds < PAUSE:
         competitor.run()
-    return (time.perf_counter() - start) / competitor.calls
+    calls = math.ceil(SHORTEST / competitor.call_seconds) if competitor.call_seconds else 1
+    start = time.perf_counter()
+    for _ in range(calls):
+        competitor.run()
+    return (time.perf_counter() - start) / calls
