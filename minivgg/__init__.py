@@ -13,21 +13,41 @@ from numpy import float32, float64, int64
 from minivgg import autograd, nn, ops, optim
 from minivgg.autograd import Function, Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minivgg.creation import (
-    arange, as_tensor, empty, eye, from_dlpack, from_numpy, full, full_like, linspace, ones, ones_like, rand, randint, randn, randn_like, randperm,
-    tensor, zeros, zeros_like,
+    arange,
+    as_tensor,
+    empty,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
 )  # fmt: skip
-from minivgg.ops.arithmetic import add, div, mul, neg, pow, sub
+from minivgg.ops.arithmetic import add, div, mul, neg, sub
 from minivgg.ops.cast import clone
 from minivgg.ops.compare import all, allclose, any, eq, equal, ge, gt, isfinite, isnan, le, lt, ne
 from minivgg.ops.conv2d import conv2d
-from minivgg.ops.indexing import gather, masked_fill, where
+from minivgg.ops.extrema import argmax, argmin, max, maximum, min, minimum
+from minivgg.ops.gather import gather
+from minivgg.ops.join import cat, chunk, split, stack, unbind
 from minivgg.ops.matmul import matmul
-from minivgg.ops.pointwise import abs, clamp, exp, log, maximum, minimum, sqrt
-from minivgg.ops.reduce import argmax, argmin, max, mean, min, std, sum, var
+from minivgg.ops.pointwise import abs, clamp, exp, log, sqrt
+from minivgg.ops.power import pow
+from minivgg.ops.reduce import mean, std, sum, var
 from minivgg.ops.relu import relu
-from minivgg.ops.shape import cat, flatten, permute, reshape, split, squeeze, stack, t, transpose, unsqueeze
+from minivgg.ops.shape import flatten, permute, reshape, squeeze, t, transpose, unsqueeze
 from minivgg.ops.softmax import log_softmax, softmax
+from minivgg.ops.where import masked_fill, where
 from minivgg.random import Generator, default_generator, manual_seed
 from minivgg.registry import use_algorithm
-
 from minivgg.version import __version__

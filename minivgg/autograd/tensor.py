@@ -3,38 +3,32 @@
 A tensor is an array (``.array``) and, if it takes part in differentiation, a link to the ``Function`` node that made
 it (``.grad_fn``, ``.output_nr``). Nothing links forwards, so dropping the last result frees the whole graph.
 
-Arithmetic, ``reshape``, ``sum`` and all other operations live in ``minivgg/ops``, one file a family, and hang themselves
-on this class with ``@method``.
+Arithmetic, ``reshape``, ``repr`` and everything else live in ``minivgg/ops``, one file a family, and hang themselves on
+this class with ``@method``.
 """
 
 from __future__ import annotations
 
-import threading
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from minivgg.backend import FLOATING, Array, device_of, is_array, namespace, to_numpy
-from minivgg.errors import DtypeError, GraphError, ShapeError
+from minivgg.backend import FLOATING, Array, device_of, is_array, namespace
+from minivgg.errors import DtypeError, GraphError
 
 if TYPE_CHECKING:
     from minivgg.autograd.function import Function
+    from minivgg.ops.operators import Operators
+else:
+    Operators = object  # what ops/ hangs on Tensor, declared for type checkers only
 
 Hook = Callable[["Tensor"], "Tensor | None"]
 
 
-class GradMode(threading.local):
-    """Whether operations are recorded; each thread has its own switch."""
-
-    enabled = True
-
-
-grad_mode = GradMode()
-
-
-class Tensor:
+class Tensor(Operators):
     """An n-dimensional array with a gradient. Create one with ``minivgg.tensor``, ``zeros``, ``randn``, ...
 
     ``array``          the NumPy or CuPy array
@@ -45,6 +39,7 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_base", "_hooks", "_made_at", "_requires_grad", "_retained", "_version", "array", "grad", "grad_fn", "output_nr")
     __array_priority__ = 1000  # an ndarray on the left of an operator leaves the work to this class
+    __hash__ = object.__hash__  # by identity: == compares elements
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         self.array = array
@@ -60,8 +55,6 @@ class Tensor:
         if requires_grad:
             self.requires_grad = True
 
-    # What it is -----------------------------------------------------------------------------------------------------
-
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
@@ -76,37 +69,8 @@ class Tensor:
 
     @property
     def device(self) -> str:
+        """``"cpu"`` or ``"cuda:0"``."""
         return device_of(self.array)
-
-    @property
-    def itemsize(self) -> int:
-        return self.array.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self.array.nbytes
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or one of its numbers."""
-        return self.array.shape if dim is None else self.array.shape[dim]
-
-    def dim(self) -> int:
-        return self.array.ndim
-
-    def numel(self) -> int:
-        return self.array.size
-
-    def stride(self) -> tuple[int, ...]:
-        """Elements (not bytes) between neighbours along each dimension."""
-        return tuple(step // self.array.itemsize for step in self.array.strides)
-
-    def is_contiguous(self) -> bool:
-        return self.array.flags.c_contiguous
-
-    def is_floating_point(self) -> bool:
-        return self.array.dtype in FLOATING
-
-    # Differentiation ------------------------------------------------------------------------------------------------
 
     @property
     def is_leaf(self) -> bool:
@@ -126,6 +90,7 @@ class Tensor:
         self._requires_grad = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set ``requires_grad``, and return the tensor."""
         self.requires_grad = requires_grad
         return self
 
@@ -143,7 +108,7 @@ class Tensor:
 
     def detach_(self) -> Tensor:
         """Cut this tensor out of the graph, in place."""
-        self.grad_fn, self.output_nr, self._requires_grad = None, 0, False
+        self.grad_fn, self.output_nr, self._requires_grad, self._retained = None, 0, False, False
         return self
 
     @property
@@ -154,18 +119,26 @@ class Tensor:
     @data.setter
     def data(self, value: Tensor) -> None:
         self.array = value.array.view()
+        self._version = [self._version[0] + 1, 0]  # what was saved before is no longer this tensor's
 
     def retain_grad(self) -> None:
         """Keep this non-leaf's gradient in ``grad`` when ``backward`` passes through."""
         if not self._requires_grad:
             raise GraphError("retain_grad", "this tensor does not require a gradient")
-        if self.grad_fn is not None and not self._retained:
-            reference = weakref.ref(self)  # the node must not keep its own result alive
-            self.grad_fn.keep_gradient(self.output_nr, reference)
-        self._retained = True
+        if self.grad_fn is not None:
+            self._retained = True
+            self.grad_fn.retained = {**self.grad_fn.retained, self.output_nr: weakref.ref(self)}  # weak: a node does not keep its results
 
     def register_hook(self, hook: Hook) -> RemovableHandle:
-        """Call ``hook(grad)`` when this tensor's gradient is known; a returned tensor replaces the gradient."""
+        """Call ``hook(grad)`` when this tensor's gradient is known; a returned tensor replaces the gradient.
+
+        >>> import minivgg
+        >>> x = minivgg.tensor(1.0, requires_grad=True)
+        >>> handle = x.register_hook(lambda grad: grad * 10)
+        >>> (x * 3).backward()
+        >>> x.grad
+        tensor(30.)
+        """
         if not self._requires_grad:
             raise GraphError("register_hook", "this tensor does not require a gradient")
         if self.grad_fn is not None:
@@ -174,123 +147,24 @@ class Tensor:
             self._hooks = {}
         return RemovableHandle(self._hooks, hook)
 
-    # Leaving for other libraries ------------------------------------------------------------------------------------
 
-    def item(self) -> Any:
-        """The only element as a Python number."""
-        if self.array.size != 1:
-            raise ShapeError("item", f"needs exactly one element, this tensor has {self.array.size}", shape=self.shape)
-        return self.array.item()
+class RemovableHandle:
+    """Takes a hook away again: ``handle.remove()``, or at the end of a ``with`` block."""
 
-    def tolist(self) -> Any:
-        return self.array.tolist()
+    keys = itertools.count()
 
-    def numpy(self) -> numpy.ndarray:
-        """The elements as a NumPy array sharing the memory."""
-        if self._requires_grad:
-            raise GraphError("numpy", "this tensor requires a gradient, which NumPy would lose in silence; use tensor.detach().numpy()")
-        if not isinstance(self.array, numpy.ndarray):
-            raise DtypeError("numpy", f"the elements lie on {self.device}; use tensor.to('cpu').numpy()")
-        return self.array
+    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
+        self._hooks, self._key = hooks, next(self.keys)
+        hooks[self._key] = hook
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
-        return numpy.array(self.numpy(), dtype=dtype, copy=copy)
+    def remove(self) -> None:
+        self._hooks.pop(self._key, None)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        if self._requires_grad:
-            raise GraphError("__dlpack__", "this tensor requires a gradient; use tensor.detach()")
-        return self.array.__dlpack__(**options)
+    def __enter__(self) -> RemovableHandle:
+        return self
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-    # Python's own protocols -----------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        if not self.array.ndim:
-            raise TypeError("len: a tensor without dimensions has no length")
-        return self.array.shape[0]
-
-    def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise ShapeError("bool", f"the truth of {self.array.size} elements is ambiguous", shape=self.shape)
-        return bool(self.array.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.array.dtype.kind not in "iub":
-            raise DtypeError("index", f"only an integer tensor can be an index, this one is {self.dtype}")
-        return int(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.array.size == 1 else format(repr(self), spec)
-
-    def __contains__(self, value: Any) -> bool:
-        return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
-
-    __hash__ = object.__hash__  # by identity: == compares elements
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self.grad_fn is not None:
-            raise GraphError("deepcopy", f"only leaves can be deep-copied, this tensor was made by {self.grad_fn.name}; use detach().clone()")
-        result = type(self).__new__(type(self))
-        Tensor.__init__(result, self.array.copy(), self._requires_grad)
-        memo[id(self)] = result
-        if self.grad is not None:
-            result.grad = Tensor(self.grad.array.copy())
-        return result
-
-    def __reduce__(self) -> Any:
-        if self.grad_fn is not None:
-            raise GraphError("pickle", f"only leaves can be pickled, this tensor was made by {self.grad_fn.name}; use detach()")
-        return _rebuild, (type(self), self.array, self._requires_grad)
-
-    def __repr__(self) -> str:
-        text = numpy.array2string(to_numpy(self.array), separator=", ", prefix="tensor(", precision=4, suppress_small=False, threshold=1000)
-        if self.dtype not in (numpy.dtype("float32"), numpy.dtype("int64"), numpy.dtype("bool")):
-            text += f", dtype={self.dtype}"
-        if self.device != "cpu":
-            text += f", device='{self.device}'"
-        if self.grad_fn is not None:
-            text += f", grad_fn=<{self.grad_fn.name}>"
-        elif self._requires_grad:
-            text += ", requires_grad=True"
-        return f"tensor({text})"
-
-    if TYPE_CHECKING:  # hung on this class by minivgg/ops
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __add__(self, other: Any) -> Tensor: ...
-        def __radd__(self, other: Any) -> Tensor: ...
-        def __sub__(self, other: Any) -> Tensor: ...
-        def __rsub__(self, other: Any) -> Tensor: ...
-        def __mul__(self, other: Any) -> Tensor: ...
-        def __rmul__(self, other: Any) -> Tensor: ...
-        def __truediv__(self, other: Any) -> Tensor: ...
-        def __rtruediv__(self, other: Any) -> Tensor: ...
-        def __pow__(self, other: Any) -> Tensor: ...
-        def __rpow__(self, other: Any) -> Tensor: ...
-        def __matmul__(self, other: Any) -> Tensor: ...
-        def __rmatmul__(self, other: Any) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __abs__(self) -> Tensor: ...
-        def __invert__(self) -> Tensor: ...
-        def __and__(self, other: Any) -> Tensor: ...
-        def __or__(self, other: Any) -> Tensor: ...
-        def __lt__(self, other: Any) -> Tensor: ...
-        def __le__(self, other: Any) -> Tensor: ...
-        def __gt__(self, other: Any) -> Tensor: ...
-        def __ge__(self, other: Any) -> Tensor: ...
-        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __getitem__(self, index: Any) -> Tensor: ...
-        def __setitem__(self, index: Any, value: Any) -> None: ...
-        def __iter__(self) -> Any: ...
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
 
 
 def method(*names: str) -> Callable[[Any], Any]:
@@ -304,36 +178,12 @@ def method(*names: str) -> Callable[[Any], Any]:
     return hang
 
 
-def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
-    result = cls.__new__(cls)
-    Tensor.__init__(result, array, requires_grad)
-    return result
-
-
-class RemovableHandle:
-    """Takes a hook away again: ``handle.remove()``, or at the end of a ``with`` block."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
-        self._hooks = hooks
-        self._key = max(hooks, default=-1) + 1
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        self._hooks.pop(self._key, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
-
-
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     """A tensor as it is; arrays, NumPy scalars and numbers wrapped (numbers in the dtype of ``like``)."""
     if isinstance(value, Tensor):
         return value
     if is_array(value):
-        return Tensor(value.view())
+        return Tensor(value)
     xp = namespace(like.array) if like is not None else numpy
     dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
     return Tensor(xp.asarray(value, dtype=dtype))

@@ -1,209 +1,190 @@
-"""Reading and writing by index: x[...], x[...] = v, gather, scatter_add, where, masked_fill.
+"""Reading and writing by index: x[...] and x[...] = v.
 
-Reading is linear; its transpose adds each gradient up at the place that was read: ``Get`` and ``Put`` are each other's
-derivatives, and so are ``Gather`` and ``ScatterAdd``.
+Reading is linear, and its transpose adds each gradient up at the place that was read: ``Get`` and ``Put`` are each
+other's derivatives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy
 
 from minivgg.autograd import Function, Tensor, as_tensor, method
-from minivgg.backend import namespace
+from minivgg.backend import Array, is_array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arithmetic import operands
-from minivgg.ops.reduce import dims_of, sum_to
+from minivgg.ops.cast import to
+from minivgg.ops.reduce import sum_to
+from minivgg.ops.where import keep
+from minivgg.registry import ErrorSample, Operation, Sample
+
+Index = tuple[Any, ...]
 
 
 class Get(Function):
-    is_view = True
+    """x[basic][advanced]: first what a view can show, then what must be copied."""
 
-    def forward(self, x, index):
-        self.shape, self.index = x.shape, index
-        return x[index]
+    def forward(self, x, basic, advanced):
+        self.shape, self.basic, self.advanced = x.shape, basic, advanced
+        return x[basic] if advanced is None else x[basic][advanced]
 
     def backward(self, grad):
-        return Put.apply(grad, self.shape, self.index), None
+        return Put.apply(grad, self.shape, self.basic, self.advanced), None, None
 
 
 class Put(Function):
-    """Zeros of ``shape`` with ``x`` added up at ``index``."""
+    """Zeros of ``shape`` with ``x`` added up at an index."""
 
-    def forward(self, x, shape, index):
-        self.index = index
+    def forward(self, x, shape, basic, advanced):
+        self.basic, self.advanced = basic, advanced
         xp = namespace(x)
         out = xp.zeros(shape, x.dtype)
-        if _is_basic(index):
-            out[index] = x
+        if advanced is None:
+            out[basic] = x
         else:
-            xp.add.at(out, index, x)  # a place that is read twice gets two gradients
+            xp.add.at(out[basic], advanced, x)  # a place that is read twice gets two gradients
         return out
 
     def backward(self, grad):
-        return Get.apply(grad, self.index), None, None
+        return Get.apply(grad, self.basic, self.advanced), None, None, None
 
 
 class Set(Function):
-    """x[index] = value, in place."""
+    """x[basic][advanced] = value, in place. Of several values for one place the last one stays, and gets the gradient."""
 
-    def forward(self, x, value, index):
-        self.index, self.shape = index, value.shape
-        x[index] = value
+    def forward(self, x, value, basic, advanced):
+        self.basic, self.advanced, self.shape = basic, advanced, value.shape
+        x[basic][... if advanced is None else advanced] = value
         return x
 
     def backward(self, grad):
-        need_x, need_value, _ = self.needs_input_grad
-        grad_x = None
-        if need_x:
-            keep = namespace(grad.array).ones(grad.shape, bool)
-            keep[self.index] = False
-            grad_x = grad * Tensor(keep.astype(grad.dtype))
-        return grad_x, sum_to(Get.apply(grad, self.index), self.shape) if need_value else None, None
+        need_x, need_value, *_ = self.needs_input_grad
+        xp = namespace(grad.array)
+        writer = xp.full(grad.shape, -1)  # for each place, which of the values was written there
+        view, places = writer[self.basic], ... if self.advanced is None else self.advanced
+        values = xp.arange(view[places].size).reshape(view[places].shape)
+        view[places] = values
+        grad_value = None
+        if need_value:
+            read = keep(Get.apply(grad, self.basic, self.advanced), Tensor(view[places] == values))
+            grad_value = sum_to(read, self.shape[max(len(self.shape) - read.ndim, 0) :]).reshape(self.shape)
+        return keep(grad, Tensor(writer < 0)) if need_x else None, grad_value, None, None
 
 
-class Gather(Function):
-    def forward(self, x, axis, index):
-        self.shape, self.axis, self.index = x.shape, axis, index
-        return namespace(x).take_along_axis(x, index, axis)
+def read_index(operation: str, index: Any) -> tuple[Index, Index | None]:
+    """Split an index into a basic part (numbers, slices, None, ...) and an advanced one (arrays), applied one after the other.
 
-    def backward(self, grad):
-        return ScatterAdd.apply(grad, self.shape, self.axis, self.index), None, None
+    This order is PyTorch's, and it differs from NumPy's where a number and an array are parted by a slice:
+    ``x[0, :, [0, 1]]`` is ``x[0][:, [0, 1]]``, so the dimension that the array makes stays where the array stands.
+    Arrays are copied: changing them afterwards does not change what was read.
 
-
-class ScatterAdd(Function):
-    """Zeros of ``shape`` with ``x`` added up at the places that ``gather`` would read."""
-
-    def forward(self, x, shape, axis, index):
-        self.axis, self.index = axis, index
-        xp = namespace(x)
-        out = xp.zeros(shape, x.dtype)
-        places = list(xp.ogrid[tuple(slice(size) for size in index.shape)])
-        places[axis] = index
-        xp.add.at(out, tuple(places), x)
-        return out
-
-    def backward(self, grad):
-        return Gather.apply(grad, self.axis, self.index), None, None, None
-
-
-class Where(Function):
-    def forward(self, condition, a, b):
-        self.condition, self.shapes = condition, (a.shape, b.shape)
-        return namespace(condition).where(condition, a, b)
-
-    def backward(self, grad):
-        _, need_a, need_b = self.needs_input_grad
-        condition = Tensor(self.condition)
-        zero = Tensor(namespace(grad.array).zeros((), grad.dtype))
-        return (
-            None,
-            sum_to(Where.apply(condition, grad, zero), self.shapes[0]) if need_a else None,
-            sum_to(Where.apply(condition, zero, grad), self.shapes[1]) if need_b else None,
-        )
+    >>> read_index("getitem", (0, slice(None), [0, 1]))
+    ((0, slice(None, None, None), slice(None, None, None), Ellipsis), (slice(None, None, None), array([0, 1])))
+    """
+    basic: list[Any] = []
+    advanced: list[Any] = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, Tensor):
+            part = part.array
+        elif isinstance(part, list | bool | numpy.bool_):
+            part = numpy.asarray(part, dtype=None if part != [] else "int64")
+        if is_array(part) and not part.ndim and part.dtype.kind in "iu":
+            part = int(part)
+        if is_array(part):
+            if part.dtype.kind not in "iub":
+                raise DtypeError(operation, f"an index must be an integer or boolean tensor, got {part.dtype}")
+            basic.extend([slice(None)] * (part.ndim if part.dtype.kind == "b" else 1))
+            advanced.append(part.copy())
+        elif part is None or part is Ellipsis or isinstance(part, slice):
+            basic.append(part)
+            advanced.append(... if part is Ellipsis else slice(None))
+        elif hasattr(part, "__index__"):
+            basic.append(part.__index__())
+        else:
+            raise DtypeError(operation, f"an index is made of numbers, slices, None, ... and tensors, got {type(part).__name__}")
+    if Ellipsis not in basic:
+        basic.append(Ellipsis)  # then NumPy returns a view even of a single element
+    return tuple(basic), tuple(advanced) if any(map(is_array, advanced)) else None
 
 
-def _is_basic(index: Any) -> bool:
-    """True if NumPy reads this index as a view, so that no place is read twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts) and not any(isinstance(part, bool) for part in parts)
-
-
-def _read_index(x: Tensor, index: Any) -> Any:
-    """Tensors inside an index become arrays; an index out of range names the dimension."""
-    parts = index if isinstance(index, tuple) else (index,)
-    read = tuple([part.array if isinstance(part, Tensor) else numpy.asarray(part) if isinstance(part, list) else part for part in parts])
-    for part in read:
-        if isinstance(part, numpy.ndarray) and part.dtype.kind == "f":
-            raise DtypeError("index", f"an index must be an integer or boolean tensor, got {part.dtype}")
-    return read if isinstance(index, tuple) else read[0]
+class OutOfRangeError(ArgumentError, IndexError):
+    """An index beyond the end; iteration over a tensor and a user's ``except IndexError`` rely on the second base."""
 
 
 @method("__getitem__")
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """``input[index]``: integers, slices, ``None``, ``...``, boolean masks and integer tensors, as in NumPy.
+    """``input[index]``: numbers, slices, ``None``, ``...`` (a view), boolean and integer tensors (a copy).
 
     >>> import minivgg
     >>> x = minivgg.arange(6).reshape(2, 3)
     >>> x[0, 1:], x[x > 3]
     (tensor([1, 2]), tensor([4, 5]))
     """
-    index = _read_index(input, index)
+    basic, advanced = read_index("getitem", index)
     try:
-        return Get.apply(input, index)
+        return Get.apply(input, basic, advanced)
     except IndexError as error:
-        raise _OutOfRange("getitem", str(error), shape=input.shape) from None
-
-
-class _OutOfRange(ArgumentError, IndexError):
-    """Iteration over a tensor and the user's ``except IndexError`` both rely on this class."""
+        raise OutOfRangeError("getitem", str(error), input=input.shape) from None
 
 
 @method("__setitem__")
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """``input[index] = value``, in place; the gradient of what is overwritten becomes 0."""
-    index = _read_index(input, index)
-    value = as_tensor(value, like=input).to(input.dtype)
+    """``input[index] = value``, in place; the gradient of what is overwritten becomes 0.
+
+    >>> import minivgg
+    >>> x = minivgg.zeros(3)
+    >>> x[1:] = minivgg.tensor([1.0, 2.0])
+    >>> x
+    tensor([0., 1., 2.])
+    """
+    basic, advanced = read_index("setitem", index)
+    value = to(as_tensor(value, like=input), input.dtype)
     try:
-        Set.apply_(input, value, index)
+        Set.apply_(input, value, basic, advanced)
     except IndexError as error:
-        raise _OutOfRange("setitem", str(error), shape=input.shape) from None
+        raise OutOfRangeError("setitem", str(error), input=input.shape) from None
     except ValueError as error:
         raise ShapeError("setitem", f"a value of shape {value.shape} does not fit: {error}", input=input.shape) from None
 
 
 @method("__iter__")
-def iterate(input: Tensor) -> Any:
-    """``for row in tensor``: the entries along the first dimension."""
+def iterate(input: Tensor) -> Iterator[Tensor]:
+    """``for row in tensor``: the entries along the first dimension.
+
+    >>> import minivgg
+    >>> [row.sum().item() for row in minivgg.tensor([[1, 2], [3, 4]])]
+    [3, 7]
+    """
     if not input.ndim:
-        raise TypeError("iter: a tensor without dimensions has no rows")
+        raise ShapeError("iter", "a tensor without dimensions has no rows")
     return (getitem(input, i) for i in range(input.shape[0]))
 
 
-@method()
-def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """out[i][j] = input[index[i][j]][j] for dim 0, and so on: one element read for every element of ``index``.
-
-    >>> import minivgg
-    >>> minivgg.tensor([[1.0, 2.0], [3.0, 4.0]]).gather(1, minivgg.tensor([[1], [0]]))
-    tensor([[2.],
-            [3.]])
-    """
-    (axis,) = dims_of("gather", input.ndim, dim)
-    if index.ndim != input.ndim:
-        raise ShapeError("gather", f"index has {index.ndim} dimensions, input {input.ndim}", input=input.shape, index=index.shape)
-    if index.array.size and not 0 <= int(index.array.min()) <= int(index.array.max()) < input.shape[axis]:
-        raise _OutOfRange("gather", f"indices must lie in [0, {input.shape[axis] - 1}], got {int(index.array.min())} to {int(index.array.max())}")
-    for i, (have, wanted) in enumerate(zip(input.shape, index.shape, strict=True)):
-        if i != axis and wanted > have:
-            raise ShapeError("gather", f"index is larger than input in dimension {i}", input=input.shape, index=index.shape)
-        if i != axis and wanted < have:
-            input = getitem(input, (slice(None),) * i + (slice(0, wanted),))
-    return Gather.apply(input, axis, index.array)
+def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    x = rng.standard_normal((3, 4, 2))
+    rows, columns = numpy.array([2, 0, 2]), numpy.array([[1], [-1]])
+    mask = numpy.array([[True, False, False, True], [False] * 4, [False, True, False, False]])
+    for index in (
+        1, -1, slice(1, None), slice(None, None, 2), None, ..., (0, 3, 1), (..., 0), (slice(None), None, 1), (slice(2, 0),),
+        rows, (rows, rows), (slice(None), rows), (rows, slice(None), numpy.array([0, 1, 0])), (rows, columns), (..., None, columns),
+        mask, (mask, 0), (0, mask[0]), (slice(None), numpy.zeros(4, bool)), numpy.array(True), numpy.zeros(0, "int64"),
+    ):  # fmt: skip
+        yield Sample((x, index))
+    yield Sample((rng.standard_normal(()), ...))
+    yield Sample((numpy.zeros((0, 2)), (slice(None), 1)))
 
 
-def where(condition: Any, input: Any, other: Any) -> Tensor:
-    """``input`` where the condition holds, else ``other``.
-
-    >>> import minivgg
-    >>> x = minivgg.tensor([-1.0, 2.0])
-    >>> minivgg.where(x > 0, x, 0.0)
-    tensor([0., 2.])
-    """
-    condition = as_tensor(condition)
-    if condition.dtype != bool:
-        raise DtypeError("where", f"the condition must be boolean, got {condition.dtype}")
-    a, b = operands("where", input, other)
-    return Where.apply(condition, a, b)
+def _errors() -> Iterable[ErrorSample]:
+    x = numpy.zeros((2, 3))
+    yield ErrorSample((x, 2), {}, OutOfRangeError, "getitem: index 2 is out of bounds for axis 0 with size 2 (input (2, 3))")
+    yield ErrorSample((x, (0, 0, 0)), {}, OutOfRangeError, "getitem: too many indices for array: array is 2-dimensional, but 3 were indexed (input (2, 3))")
+    yield ErrorSample((x, numpy.zeros(2)), {}, DtypeError, "getitem: an index must be an integer or boolean tensor, got float64")
+    yield ErrorSample((x, "0"), {}, DtypeError, "getitem: an index is made of numbers, slices, None, ... and tensors, got str")
 
 
-@method()
-def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
-    """``value`` where the mask is true, else ``input``.
+def _oracle(x: numpy.ndarray, index: Any) -> Array:
+    return x[index]
 
-    >>> import minivgg
-    >>> minivgg.tensor([1.0, 2.0]).masked_fill(minivgg.tensor([True, False]), 0.0)
-    tensor([0., 2.])
-    """
-    return where(mask, Tensor(namespace(input.array).asarray(value, dtype=input.dtype)), input)
+
+Operation(getitem, shapes="*, _? -> _", samples=_samples, oracle=_oracle, errors=_errors, torch="Tensor.__getitem__")

@@ -1,4 +1,4 @@
-"""In-place operations that are not arithmetic: copy_, fill_, zero_."""
+"""Overwriting all elements in place: copy_, fill_, zero_."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 from minivgg.autograd import Function, Tensor, as_tensor, method
 from minivgg.errors import ShapeError
+from minivgg.ops.cast import to
 from minivgg.ops.reduce import sum_to
+from minivgg.ops.where import zero_of
 
 
 class Copy(Function):
@@ -18,7 +20,7 @@ class Copy(Function):
         return x
 
     def backward(self, grad):
-        return grad * 0, sum_to(grad, self.shape)
+        return zero_of(grad).expand(grad.shape), sum_to(grad, self.shape)
 
 
 @method()
@@ -29,20 +31,30 @@ def copy_(input: Tensor, source: Any) -> Tensor:
     >>> minivgg.zeros(2).copy_(minivgg.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
-    source = as_tensor(source, like=input).to(input.dtype)
+    source = to(as_tensor(source, like=input), input.dtype)
     try:
         return Copy.apply_(input, source)
-    except ValueError as error:
-        raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}") from error
+    except ValueError:
+        raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}") from None
 
 
 @method()
 def fill_(input: Tensor, value: float) -> Tensor:
-    """Overwrite every element with a number."""
+    """Overwrite every element with a number.
+
+    >>> import minivgg
+    >>> minivgg.zeros(2).fill_(3)
+    tensor([3., 3.])
+    """
     return copy_(input, value)
 
 
 @method()
 def zero_(input: Tensor) -> Tensor:
-    """Overwrite every element with 0."""
+    """Overwrite every element with 0.
+
+    >>> import minivgg
+    >>> minivgg.ones(2).zero_()
+    tensor([0., 0.])
+    """
     return copy_(input, 0)

@@ -12,7 +12,7 @@ import numpy
 from minivgg.autograd import Tensor, as_tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.indexing import Gather
+from minivgg.ops.gather import Gather
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
 from minivgg.registry import ErrorSample, Operation, Sample
 

@@ -11,7 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, ShapeError
-from minivgg.ops.shape import cat
+from minivgg.ops.join import cat
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -126,4 +126,4 @@ def _errors() -> Iterable[ErrorSample]:
     )  # fmt: skip
 
 
-OPERATION = Operation(pad, shapes="... -> ...", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.pad")
+OPERATION = Operation(pad, shapes="* -> _", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.pad")

@@ -1,24 +1,24 @@
-"""Functions of one element: exp, log, sqrt, abs, clamp; and maximum, minimum of two."""
+"""Functions of one element: exp, log, sqrt, abs, clamp."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
-from minivgg.errors import ArgumentError
-from minivgg.ops.arithmetic import operands
+from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.cast import to
-from minivgg.ops.reduce import sum_to
+from minivgg.ops.where import keep
+from minivgg.registry import ErrorSample, Operation, Sample
 
 
 class Exp(Function):
+    """Its own derivative, so its output is what it saves."""
+
     def forward(self, x):
-        with numpy.errstate(over="ignore"):
-            out = namespace(x).exp(x)
-        out = out if out.ndim else namespace(x).asarray(out)
+        out = namespace(x).exp(x)
         self.save_for_backward(out)
         return out
 
@@ -30,8 +30,7 @@ class Exp(Function):
 class Log(Function):
     def forward(self, x):
         self.save_for_backward(x)
-        with numpy.errstate(divide="ignore", invalid="ignore"):
-            return namespace(x).log(x)
+        return namespace(x).log(x)
 
     def backward(self, grad):
         (x,) = self.saved_tensors
@@ -40,8 +39,7 @@ class Log(Function):
 
 class Sqrt(Function):
     def forward(self, x):
-        with numpy.errstate(invalid="ignore"):
-            out = namespace(x).asarray(namespace(x).sqrt(x))
+        out = namespace(x).sqrt(x)
         self.save_for_backward(out)
         return out
 
@@ -54,39 +52,25 @@ class Abs(Function):
     """|x|; the derivative at 0 is taken as 0."""
 
     def forward(self, x):
-        self.sign = namespace(x).sign(x)
+        self.save_for_backward(namespace(x).sign(x))
         return namespace(x).abs(x)
 
     def backward(self, grad):
-        return grad * Tensor(numpy.asarray(self.sign))
+        (sign,) = self.saved_tensors
+        return grad * sign
 
 
 class Clamp(Function):
     """min(max(x, low), high); the gradient passes where low <= x <= high."""
 
     def forward(self, x, low, high):
-        xp = namespace(x)
-        self.inside = xp.asarray(((x >= low) if low is not None else True) & ((x <= high) if high is not None else True))
-        return xp.clip(x, low, high)
+        inside = (x >= (-numpy.inf if low is None else low)) & (x <= (numpy.inf if high is None else high))
+        self.save_for_backward(inside)
+        return namespace(x).clip(x, low, high)
 
     def backward(self, grad):
-        return grad * Tensor(self.inside.astype(grad.dtype)), None, None
-
-
-class Extreme(Function):
-    """maximum or minimum of two; where they are equal, each gets half of the gradient."""
-
-    def forward(self, a, b, name):
-        xp = namespace(a)
-        self.shapes = a.shape, b.shape
-        first = a > b if name == "maximum" else a < b
-        self.share = xp.where(a == b, 0.5, first)
-        return getattr(xp, name)(a, b)
-
-    def backward(self, grad):
-        need_a, need_b, _ = self.needs_input_grad
-        share = Tensor(self.share.astype(grad.dtype))
-        return sum_to(grad * share, self.shapes[0]) if need_a else None, sum_to(grad * (1 - share), self.shapes[1]) if need_b else None, None
+        (inside,) = self.saved_tensors
+        return keep(grad, inside), None, None
 
 
 def _floating(input: Tensor) -> Tensor:
@@ -95,29 +79,29 @@ def _floating(input: Tensor) -> Tensor:
 
 @method()
 def exp(input: Tensor) -> Tensor:
-    """e^x.
+    """e^x; integers become float32.
 
     >>> import minivgg
     >>> minivgg.tensor([0.0, 1.0]).exp()
-    tensor([1.    , 2.7183])
+    tensor([1.0000, 2.7183])
     """
     return Exp.apply(_floating(input))
 
 
 @method()
 def log(input: Tensor) -> Tensor:
-    """ln x: -inf at 0, nan below.
+    """ln x: -inf at 0, nan below; integers become float32.
 
     >>> import minivgg
     >>> minivgg.tensor([1.0, 2.0]).log()
-    tensor([0.    , 0.6931])
+    tensor([0.0000, 0.6931])
     """
     return Log.apply(_floating(input))
 
 
 @method()
 def sqrt(input: Tensor) -> Tensor:
-    """√x: nan below 0.
+    """√x: nan below 0; integers become float32.
 
     >>> import minivgg
     >>> minivgg.tensor([4.0, 9.0]).sqrt()
@@ -134,39 +118,84 @@ def abs(input: Tensor) -> Tensor:
     >>> minivgg.tensor([-1.0, 2.0]).abs()
     tensor([1., 2.])
     """
+    if input.dtype.kind == "b":
+        raise DtypeError("abs", "takes numbers, got bool")
     return Abs.apply(input)
 
 
 @method()
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """min(max(x, low), high).
+    """min(max(x, low), high); nan stays nan, and where low > high the result is high.
 
     >>> import minivgg
     >>> minivgg.tensor([-1.0, 0.5, 3.0]).clamp(0, 1)
-    tensor([0. , 0.5, 1. ])
+    tensor([0.0000, 0.5000, 1.0000])
     """
-    if min is None and max is None:
-        raise ArgumentError("clamp", "needs min, max or both")
-    return Clamp.apply(input, min, max)
+    _check_bounds("clamp", min, max)
+    if input.dtype.kind == "b":
+        input = to(input, numpy.int64)
+    return Clamp.apply(_floating(input) if isinstance(min, float) or isinstance(max, float) else input, min, max)
 
 
 @method()
-def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of two, elementwise; nan wins.
+def clamp_(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """``clamp`` in place.
 
     >>> import minivgg
-    >>> minivgg.maximum(minivgg.tensor([1.0, 5.0]), minivgg.tensor([2.0, 3.0]))
-    tensor([2., 5.])
+    >>> minivgg.tensor([-1.0, 2.0]).clamp_(min=0)
+    tensor([0., 2.])
     """
-    return Extreme.apply(*operands("maximum", input, other), "maximum")
+    _check_bounds("clamp_", min, max)
+    if input.dtype not in FLOATING and (input.dtype.kind == "b" or isinstance(min, float) or isinstance(max, float)):
+        raise DtypeError("clamp_", f"the result would not fit in a tensor of {input.dtype}")
+    return Clamp.apply_(input, min, max)
 
 
-@method()
-def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of two, elementwise; nan wins.
+def _check_bounds(operation: str, *bounds: float | None) -> None:
+    if bounds == (None, None):
+        raise ArgumentError(operation, "needs min, max or both")
+    if not all(bound is None or isinstance(bound, int | float) for bound in bounds):
+        raise DtypeError(operation, "min and max are numbers; use maximum() and minimum() with tensors")
 
-    >>> import minivgg
-    >>> minivgg.minimum(minivgg.tensor([1.0, 5.0]), minivgg.tensor([2.0, 3.0]))
-    tensor([1., 3.])
-    """
-    return Extreme.apply(*operands("minimum", input, other), "minimum")
+
+def _samples(low: float, high: float) -> Callable[[numpy.random.Generator], Iterable[Sample]]:
+    """Random numbers from an interval, in several shapes."""
+    return lambda rng: [Sample((rng.uniform(low, high, shape),)) for shape in ((2, 3), (), (0, 2), (2, 1, 3))]
+
+
+def _abs_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for shape in ((2, 3), (), (0, 2)):
+        yield Sample((numpy.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 2.0, shape)),))
+
+
+def _clamp_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for bounds in ((-1.0, 1.0), (None, 0.5), (-0.5, None), (1.0, -1.0), (0, 1)):
+        yield Sample((rng.uniform(-2.0, 2.0, (2, 3)), *bounds))
+    yield Sample((rng.uniform(-2.0, 2.0, ()),), {"min": 0.0})
+    yield Sample((numpy.zeros((0, 2)),), {"max": 0.5})
+
+
+def _clamp_errors() -> Iterable[ErrorSample]:
+    yield ErrorSample((numpy.zeros(2),), {}, ArgumentError, "clamp: needs min, max or both")
+    yield ErrorSample((numpy.zeros(2), numpy.zeros(2)), {}, DtypeError, "clamp: min and max are numbers; use maximum() and minimum() with tensors")
+
+
+Operation(exp, shapes="* -> *", samples=_samples(-2.0, 2.0), oracle=numpy.exp, torch="exp")
+Operation(log, shapes="* -> *", samples=_samples(0.2, 3.0), oracle=numpy.log, torch="log")
+Operation(sqrt, shapes="* -> *", samples=_samples(0.2, 3.0), oracle=numpy.sqrt, torch="sqrt")
+Operation(
+    abs,
+    shapes="* -> *",
+    samples=_abs_samples,
+    oracle=numpy.abs,
+    errors=lambda: [ErrorSample((numpy.ones(2, bool),), {}, DtypeError, "abs: takes numbers, got bool")],
+    torch="abs",
+)
+Operation(
+    clamp,
+    shapes="* -> *",
+    samples=_clamp_samples,
+    oracle=lambda x, min=None, max=None: numpy.clip(x, min, max),
+    errors=_clamp_errors,
+    torch="clamp",
+)

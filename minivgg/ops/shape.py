@@ -1,13 +1,13 @@
-"""Operations that move elements without changing them: reshape, flatten, transpose, permute, squeeze, unsqueeze, expand,
-cat, stack, split. Each one's derivative is the opposite move.
+"""Operations that give the same elements another shape: reshape, view, flatten, permute, transpose, t, squeeze, unsqueeze, expand.
 
-All but cat and stack return views where NumPy can: the result shares the memory, and in-place changes are noticed.
+Each one's derivative is the opposite move. They return views where NumPy can: the result shares the memory, and in-place
+changes of it are noticed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy
@@ -16,33 +16,28 @@ from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, ShapeError
 from minivgg.ops.reduce import dims_of, sum_to
+from minivgg.registry import ErrorSample, Operation, Sample
 
 
 class Reshape(Function):
-    is_view = True
-
     def forward(self, x, shape):
         self.shape = x.shape
         return x.reshape(shape)
 
     def backward(self, grad):
-        return grad.reshape(self.shape), None
+        return Reshape.apply(grad, self.shape), None
 
 
 class Permute(Function):
-    is_view = True
-
     def forward(self, x, axes):
         self.axes = axes
         return x.transpose(axes)
 
     def backward(self, grad):
-        return Permute.apply(grad, tuple(int(i) for i in numpy.argsort(self.axes))), None
+        return Permute.apply(grad, tuple(self.axes.index(i) for i in range(len(self.axes)))), None
 
 
 class Expand(Function):
-    is_view = True
-
     def forward(self, x, shape):
         self.shape = x.shape
         return namespace(x).broadcast_to(x, shape)
@@ -51,20 +46,11 @@ class Expand(Function):
         return sum_to(grad, self.shape), None
 
 
-class Cat(Function):
-    def forward(self, axis, *arrays):
-        self.axis, self.sizes = axis, [array.shape[axis] for array in arrays]
-        return namespace(arrays[0]).concatenate(arrays, axis=axis)
-
-    def backward(self, grad):
-        return (None, *split(grad, self.sizes, self.axis))
-
-
 def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
         shape = tuple(shape[0])
-    return tuple([int(size) for size in shape])
+    return tuple([size.__index__() for size in shape])
 
 
 @method()
@@ -76,25 +62,29 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
-    sizes = _sizes(shape)
+    sizes, total = _sizes(shape), input.array.size
     if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
         raise ShapeError("reshape", f"sizes must be at least 0, one of them may be -1, got {sizes}")
     known = math.prod(size for size in sizes if size != -1)
-    if -1 in sizes:
-        if known == 0 or input.array.size % known:
-            raise ShapeError("reshape", f"{input.array.size} elements of shape {input.shape} do not fit into {sizes}")
-        sizes = tuple(input.array.size // known if size == -1 else size for size in sizes)
-    elif known != input.array.size:
-        raise ShapeError("reshape", f"{input.array.size} elements of shape {input.shape} do not fit into {sizes}")
-    return Reshape.apply(input, sizes)
+    fits = known and total % known == 0 if -1 in sizes else known == total
+    if not fits:
+        raise ShapeError("reshape", f"{total} elements of shape {input.shape} do not fit into {sizes}")
+    return Reshape.apply(input, tuple([total // known if size == -1 else size for size in sizes]))
 
 
 @method()
 def view(input: Tensor, *shape: Any) -> Tensor:
-    """``reshape`` that refuses to copy."""
+    """``reshape`` that refuses to copy.
+
+    >>> import minivgg
+    >>> minivgg.zeros(2, 3).view(3, 2).shape
+    (3, 2)
+    """
     result = reshape(input, *shape)
-    if result.array.size and not numpy.may_share_memory(result.array, input.array):
-        raise ShapeError("view", f"shape {result.shape} needs a copy, because the memory of this tensor is not in row-major order; use reshape()", strides=input.stride())
+    if result.array.size and not namespace(input.array).may_share_memory(result.array, input.array):
+        raise ShapeError(
+            "view", f"shape {result.shape} needs a copy, because the elements do not lie in row-major order; use reshape()", strides=input.stride()
+        )
     return result
 
 
@@ -106,13 +96,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     >>> minivgg.zeros(2, 3, 4, 5).flatten(1).shape
     (2, 60)
     """
+    start, end = (dims_of("flatten", input.ndim, int(dim)) for dim in (start_dim, end_dim))
     if not input.ndim:
         return reshape(input, 1)
-    (start,), (end,) = dims_of("flatten", input.ndim, start_dim), dims_of("flatten", input.ndim, end_dim)
     if start > end:
         raise ArgumentError("flatten", f"start_dim {start_dim} lies behind end_dim {end_dim} for {input.ndim} dimensions")
-    shape = input.shape
-    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    shape, first, last = input.shape, start[0], end[0] + 1
+    return Reshape.apply(input, (*shape[:first], math.prod(shape[first:last]), *shape[last:]))
 
 
 @method()
@@ -139,17 +129,27 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     (3, 2)
     """
     axes = list(range(input.ndim))
-    (first,), (second,) = dims_of("transpose", input.ndim, dim0), dims_of("transpose", input.ndim, dim1)
-    axes[first], axes[second] = second, first
+    first, second = (dims_of("transpose", input.ndim, int(dim)) for dim in (dim0, dim1))
+    if axes:
+        axes[first[0]], axes[second[0]] = second[0], first[0]
     return Permute.apply(input, tuple(axes))
 
 
 @method()
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; vectors are returned as they are."""
+    """The transpose of a matrix; a vector is returned as it is.
+
+    >>> import minivgg
+    >>> minivgg.zeros(2, 3).t().shape
+    (3, 2)
+    """
     if input.ndim > 2:
         raise ShapeError("t", f"expects at most 2 dimensions, got {input.ndim}", input=input.shape)
     return Permute.apply(input, tuple(range(input.ndim))[::-1])
+
+
+method("T")(property(lambda self: Permute.apply(self, tuple(range(self.ndim))[::-1]), doc="All dimensions in reverse order."))
+method("mT")(property(lambda self: transpose(self, -2, -1), doc="The last two dimensions swapped."))
 
 
 @method()
@@ -160,7 +160,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     >>> minivgg.zeros(1, 3, 1).squeeze().shape, minivgg.zeros(1, 3, 1).squeeze(0).shape
     ((3,), (3, 1))
     """
-    axes = dims_of("squeeze", input.ndim, dim)
+    axes = () if dim == () else dims_of("squeeze", input.ndim, dim)
     return Reshape.apply(input, tuple([size for i, size in enumerate(input.shape) if size != 1 or i not in axes]))
 
 
@@ -172,7 +172,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     >>> minivgg.zeros(3).unsqueeze(0).shape
     (1, 3)
     """
-    (axis,) = dims_of("unsqueeze", input.ndim + 1, dim)
+    (axis,) = dims_of("unsqueeze", input.ndim + 1, int(dim))
     return Reshape.apply(input, (*input.shape[:axis], 1, *input.shape[axis:]))
 
 
@@ -193,57 +193,100 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     return Expand.apply(input, target)
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors along an existing dimension; all other sizes are equal.
-
-    >>> import minivgg
-    >>> minivgg.cat([minivgg.zeros(2, 3), minivgg.ones(1, 3)]).shape
-    (3, 3)
-    """
-    if not len(tensors):
-        raise ArgumentError("cat", "needs at least one tensor")
-    first = tensors[0]
-    (axis,) = dims_of("cat", first.ndim, dim) or (0,)
-    for i, tensor in enumerate(tensors):
-        if tensor.ndim != first.ndim or any(a != b for j, (a, b) in enumerate(zip(tensor.shape, first.shape, strict=True)) if j != axis):
-            raise ShapeError("cat", f"tensor {i} has shape {tensor.shape}, tensor 0 {first.shape}: only dimension {axis} may differ")
-    dtype = numpy.result_type(*(tensor.dtype for tensor in tensors))
-    return Cat.apply(axis, *(tensor.to(dtype) for tensor in tensors))
+def _calls(*calls: tuple[Any, ...]) -> Callable[[numpy.random.Generator], Iterable[Sample]]:
+    """Samples from (shape, arguments...)."""
+    return lambda rng: [Sample((rng.standard_normal(shape), *arguments)) for shape, *arguments in calls]
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors of one shape along a new dimension.
-
-    >>> import minivgg
-    >>> minivgg.stack([minivgg.zeros(3), minivgg.ones(3)], dim=1).shape
-    (3, 2)
-    """
-    for i, tensor in enumerate(tensors):
-        if tensor.shape != tensors[0].shape:
-            raise ShapeError("stack", f"tensor {i} has shape {tensor.shape}, tensor 0 {tensors[0].shape}")
-    return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
+def _refusals(*calls: tuple[Any, ...]) -> Callable[[], Iterable[ErrorSample]]:
+    """Error samples from (shape, arguments..., error, message)."""
+    return lambda: [ErrorSample((numpy.zeros(shape), *arguments), {}, error, text) for shape, *arguments, error, text in calls]
 
 
-@method()
-def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut along a dimension into pieces of one size (the last may be smaller), or of the given sizes.
+def _oracle_flatten(x: numpy.ndarray, start: int = 0, end: int = -1) -> numpy.ndarray:
+    if not x.ndim:
+        return x.reshape(1)
+    first, last = start % x.ndim, end % x.ndim
+    return x.reshape(*x.shape[:first], int(numpy.prod(x.shape[first : last + 1])), *x.shape[last + 1 :])
 
-    >>> import minivgg
-    >>> [piece.shape for piece in minivgg.arange(5).split(2)]
-    [(2,), (2,), (1,)]
-    """
-    (axis,) = dims_of("split", tensor.ndim, dim)
-    total = tensor.shape[axis]
-    if isinstance(split_size_or_sections, int):
-        if split_size_or_sections < 1:
-            raise ArgumentError("split", f"the size must be at least 1, got {split_size_or_sections}")
-        sizes = [min(split_size_or_sections, total - start) for start in range(0, total, split_size_or_sections)] or [0]
-    else:
-        sizes = list(split_size_or_sections)
-        if sum(sizes) != total or min(sizes, default=0) < 0:
-            raise ShapeError("split", f"sizes {sizes} do not add up to {total}, the size of dimension {axis}")
-    pieces, start = [], 0
-    for size in sizes:
-        pieces.append(tensor[(slice(None),) * axis + (slice(start, start + size),)])
-        start += size
-    return tuple(pieces)
+
+Operation(
+    reshape,
+    shapes="* -> _",
+    samples=_calls(((2, 6), 3, 4), ((2, 6), (-1, 3)), ((6,), [2, 3]), ((1,), ()), ((), 1, 1), ((0, 3), -1), ((0, 3), 2, 0)),
+    oracle=lambda x, *shape: numpy.reshape(x, shape[0] if isinstance(shape[0], tuple | list) else shape),
+    errors=_refusals(
+        ((2, 3), 4, ShapeError, "reshape: 6 elements of shape (2, 3) do not fit into (4,)"),
+        ((2, 3), 4, -1, ShapeError, "reshape: 6 elements of shape (2, 3) do not fit into (4, -1)"),
+        ((0, 3), 0, -1, ShapeError, "reshape: 0 elements of shape (0, 3) do not fit into (0, -1)"),
+        ((2, 3), -1, -1, ShapeError, "reshape: sizes must be at least 0, one of them may be -1, got (-1, -1)"),
+    ),
+    torch="Tensor.reshape",
+)
+Operation(
+    flatten,
+    shapes="* -> _",
+    samples=_calls(((2, 3, 4),), ((2, 3, 4), 1), ((2, 3, 4), -3, -2), ((2, 0), 0), ((),), ((3,), 0, 0)),
+    oracle=_oracle_flatten,
+    errors=_refusals(((2, 3), 1, 0, ArgumentError, "flatten: start_dim 1 lies behind end_dim 0 for 2 dimensions")),
+    torch="flatten",
+)
+Operation(
+    permute,
+    shapes="* -> _",
+    samples=_calls(((2, 3, 4), (2, 0, 1)), ((2, 3, 4), (0, -1, 1)), ((3,), (0,)), ((), ()), ((2, 0), [1, 0])),
+    oracle=numpy.transpose,
+    errors=_refusals(
+        ((2, 3), (0,), ArgumentError, "permute: needs each of the 2 dimensions once, got (0,)"),
+        ((2, 3), (0, 0), ArgumentError, "permute: dim names a dimension twice, got (0, 0)"),
+    ),
+    torch="permute",
+)
+Operation(
+    transpose,
+    shapes="* -> _",
+    samples=_calls(((2, 3, 4), 0, 2), ((2, 3, 4), -1, -2), ((2, 3), 1, 1), ((), 0, -1), ((2, 0), 0, 1)),
+    oracle=lambda x, dim0, dim1: numpy.swapaxes(x, dim0, dim1) if x.ndim else x,
+    errors=_refusals(((2, 3), 0, 2, ArgumentError, "transpose: dim must lie in [-2, 1] for 2 dimensions, got 2")),
+    torch="transpose",
+)
+Operation(
+    t,
+    shapes="* -> _",
+    samples=_calls(((2, 3),), ((3,),), ((),)),
+    oracle=numpy.transpose,
+    errors=_refusals(((2, 3, 4), ShapeError, "t: expects at most 2 dimensions, got 3 (input (2, 3, 4))")),
+    torch="t",
+)
+Operation(
+    squeeze,
+    shapes="* -> _",
+    samples=_calls(((1, 3, 1),), ((1, 3, 1), -1), ((1, 3, 1), 1), ((1, 3, 1), (0, 1)), ((),), ((1, 0),)),
+    oracle=lambda x, dim=None: numpy.squeeze(x, None if dim is None else tuple(d for d in numpy.atleast_1d(dim) if x.shape[d] == 1)),
+    errors=_refusals(((2, 3), 2, ArgumentError, "squeeze: dim must lie in [-2, 1] for 2 dimensions, got 2")),
+    torch="squeeze",
+)
+Operation(
+    unsqueeze,
+    shapes="* -> _",
+    samples=_calls(((2, 3), 0), ((2, 3), -1), ((2, 3), 1), ((), 0), ((0,), 1)),
+    oracle=numpy.expand_dims,
+    errors=_refusals(((2, 3), 3, ArgumentError, "unsqueeze: dim must lie in [-3, 2] for 3 dimensions, got 3")),
+    torch="unsqueeze",
+)
+Operation(
+    expand,
+    shapes="* -> _",
+    samples=_calls(((2, 1), 2, 3), ((2, 1), (4, -1, 3)), ((1,), 3), ((), 2, 2), ((1, 3), 0, 3), ((), ())),
+    oracle=lambda x, *sizes: _oracle_expand(x, sizes[0] if isinstance(sizes[0], tuple) else sizes),
+    errors=_refusals(
+        ((2, 3), 4, 3, ShapeError, "expand: shape (2, 3) does not expand to (4, 3): only dimensions of size 1 and new leading ones can grow"),
+        ((2,), -1, 2, ShapeError, "expand: shape (2,) does not expand to (-1, 2): only dimensions of size 1 and new leading ones can grow"),
+    ),
+    torch="Tensor.expand",
+)
+
+
+def _oracle_expand(x: numpy.ndarray, sizes: tuple[int, ...]) -> numpy.ndarray:
+    have = (1,) * (len(sizes) - x.ndim) + x.shape
+    return x + numpy.zeros([old if new == -1 else new for old, new in zip(have, sizes, strict=True)])

@@ -1,0 +1,83 @@
+"""The two sides of an operator: tensors of one dtype, in shapes that broadcast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from minivgg.autograd import Tensor
+from minivgg.backend import FLOATING, Array, is_array, namespace
+from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.cast import to
+
+Operand = Any
+"""A Tensor, an array, a NumPy scalar or a Python number."""
+
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> tuple[Tensor, Tensor]:
+    """Both sides as tensors of one dtype that broadcast; with ``floating``, integers become float32.
+
+    PyTorch's rules: floats before integers before booleans; within one of these kinds, a Python number gives way to a
+    tensor, and a tensor without dimensions to one that has some.
+
+    >>> a, b = operands("add", Tensor(numpy.ones(2, "float32")), 2.5)
+    >>> b
+    tensor(2.5000)
+    """
+    a = a if isinstance(a, Tensor) else _wrap(operation, a, b)
+    b = b if isinstance(b, Tensor) else _wrap(operation, b, a)
+    x, y = a.array, b.array
+    if x.dtype != y.dtype or (floating and x.dtype not in FLOATING):
+        dtype = common_dtype(x, y)
+        if floating and dtype not in FLOATING:
+            dtype = numpy.dtype("float32")
+        a, b = to(a, dtype), to(b, dtype)
+    if x.shape != y.shape and x.shape and y.shape:
+        check_broadcast(operation, x.shape, y.shape)
+    return a, b
+
+
+def check_broadcast(operation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the given ones broadcast to; an error if they do not."""
+    try:
+        return numpy.broadcast_shapes(*shapes)
+    except ValueError:
+        text = f"{', '.join(map(str, shapes[:-1]))} and {shapes[-1]}"
+        raise ShapeError(operation, f"shapes {text} do not broadcast: counted from the last, two dimensions must be equal or one of them 1") from None
+
+
+def common_dtype(x: Array, y: Array) -> numpy.dtype:
+    """The dtype of the result of two arrays.
+
+    >>> common_dtype(numpy.ones(2, "float32"), numpy.array(1.0)), common_dtype(numpy.ones(2, "int64"), numpy.ones((), "float32"))
+    (dtype('float32'), dtype('float32'))
+    """
+    kind_x, kind_y = _KINDS.get(x.dtype.kind, 3), _KINDS.get(y.dtype.kind, 3)
+    if kind_x != kind_y:
+        return x.dtype if kind_x > kind_y else y.dtype
+    if bool(x.ndim) != bool(y.ndim):
+        return x.dtype if x.ndim else y.dtype
+    return numpy.promote_types(x.dtype, y.dtype)
+
+
+def _wrap(operation: str, value: Any, other: Any) -> Tensor:
+    """An array as a tensor; a number as a tensor without dimensions, in the dtype of the other side if it is of its kind."""
+    if is_array(value):
+        return Tensor(value)
+    if isinstance(value, numpy.generic):
+        value = value.item()
+    if not isinstance(value, bool | int | float):
+        raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}")
+    like = other.array if isinstance(other, Tensor) else other if is_array(other) else numpy.asarray(other)
+    dtype = like.dtype
+    if isinstance(value, float) and dtype not in FLOATING:
+        dtype = numpy.dtype("float32")
+    elif dtype.kind == "b" and not isinstance(value, bool):
+        dtype = numpy.dtype("int64")
+    try:
+        return Tensor(namespace(like).asarray(value, dtype=dtype))
+    except OverflowError:
+        raise ArgumentError(operation, f"{value} does not fit into {dtype}") from None
