@@ -134,7 +134,7 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: An
     """start, start + step, ... below end; ``arange(n)`` counts from 0.
 
     >>> arange(3), arange(0, 1, 0.5)
-    (tensor([0, 1, 2]), tensor([0. , 0.5]))
+    (tensor([0, 1, 2]), tensor([0.0000, 0.5000]))
     """
     check_device("arange", device)
     if end is None:

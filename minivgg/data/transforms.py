@@ -95,8 +95,8 @@ class ToTensor:
     """A Pillow image, or a uint8 array (H, W) or (H, W, C), as a float32 tensor (C, H, W) with values from 0 to 1.
 
     >>> ToTensor()(numpy.array([[0, 51], [102, 255]], dtype="uint8"))
-    tensor([[[0. , 0.2],
-             [0.4, 1. ]]])
+    tensor([[[0.0000, 0.2000],
+             [0.4000, 1.0000]]])
     """
 
     def __call__(self, image: Any) -> Tensor:
@@ -222,7 +222,7 @@ def affine(image: Tensor, angle: float, right: float = 0.0, down: float = 0.0, z
 
     >>> import minivgg
     >>> affine(minivgg.tensor([[[1.0, 2.0, 3.0]]]), 0.0, right=0.5)
-    tensor([[[0.5, 1.5, 2.5]]])
+    tensor([[[0.5000, 1.5000, 2.5000]]])
     """
     xp = namespace(image.array)
     _, height, width = image.shape

@@ -45,7 +45,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> import minivgg
     >>> weight = minivgg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     >>> minivgg.nn.functional.linear(minivgg.tensor([1.0, 10.0]), weight, minivgg.tensor([0.0, 0.5, 0.0]))
-    tensor([21. , 43.5, 65. ])
+    tensor([21.0000, 43.5000, 65.0000])
     """
     if input.ndim < 1 or weight.ndim != 2 or (bias is not None and bias.ndim != 1):
         facts = {"input": input.shape, "weight": weight.shape} | ({} if bias is None else {"bias": bias.shape})

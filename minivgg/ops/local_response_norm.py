@@ -44,7 +44,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     >>> import minivgg
     >>> x = minivgg.tensor([[[1.0], [2.0], [3.0]]])
     >>> minivgg.nn.functional.local_response_norm(x, 2, alpha=2.0, beta=1.0, k=1.0).flatten()
-    tensor([0.5   , 0.3333, 0.2143])
+    tensor([0.5000, 0.3333, 0.2143])
     """
     if input.ndim < 3:
         raise ShapeError("local_response_norm", f"input must be (N, C, ...) with at least 3 dimensions, got {input.ndim}", input=input.shape)

@@ -22,7 +22,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
 
     >>> import minivgg
     >>> minivgg.nn.functional.mse_loss(minivgg.tensor([1.0, 5.0]), minivgg.tensor([1.0, 2.0]))
-    tensor(4.5)
+    tensor(4.5000)
     """
     check_loss_arguments("mse_loss", input, reduction)
     target = as_tensor(target, like=input)

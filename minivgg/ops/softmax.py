@@ -77,7 +77,7 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
     >>> import minivgg
     >>> minivgg.softmax(minivgg.tensor([1000.0, 1000.0, -float("inf")]), dim=0)
-    tensor([0.5, 0.5, 0. ])
+    tensor([0.5000, 0.5000, 0.0000])
     """
     return Softmax.apply(*_prepare("softmax", input, dim, dtype))
 

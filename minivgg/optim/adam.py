@@ -27,7 +27,7 @@ class Adam(Optimizer):
     >>> p.grad = minivgg.tensor([1e-3, 1e3])
     >>> minivgg.optim.Adam([p], lr=0.1).step()
     >>> p
-    tensor([0.9, 0.9], requires_grad=True)
+    tensor([0.9000, 0.9000], requires_grad=True)
     """
 
     decoupled_weight_decay = False

@@ -27,7 +27,7 @@ class RMSprop(Optimizer):
     >>> p.grad = minivgg.tensor([1e-3, 1e3])
     >>> minivgg.optim.RMSprop([p], lr=0.01, alpha=0.75).step()
     >>> p
-    tensor([0.98, 0.98], requires_grad=True)
+    tensor([0.9800, 0.9800], requires_grad=True)
     """
 
     def __init__(
