@@ -60,7 +60,7 @@ def avg_pool2d(
     >>> import minivgg
     >>> x = minivgg.tensor([[[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 7.0]]]])
     >>> minivgg.nn.functional.avg_pool2d(x, 2)
-    tensor([[[[3.25, 4.25]]]])
+    tensor([[[[3.2500, 4.2500]]]])
     >>> minivgg.nn.functional.avg_pool2d(x, 2, padding=1, count_include_pad=False)[0, 0, 0]
     tensor([1. , 3.5, 0. ])
     """
