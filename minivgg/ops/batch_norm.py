@@ -11,6 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, no_grad
 from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -41,6 +42,24 @@ class Standardize(Function):
         return (grad - grad.mean(self.axes, keepdim=True) - y * projection) * r, None, None
 
 
+class ScaleAndShift(Function):
+    """x · scale + shift, in one new array; both are (1, C, 1, ...), or None."""
+
+    def forward(self, x, scale, shift):
+        self.shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
+        self.save_for_backward(x if self.needs_input_grad[1] else None, scale)
+        out = x.copy() if scale is None else x * scale
+        if shift is not None:
+            out += shift
+        return out
+
+    def backward(self, grad):
+        x, scale = self.saved_tensors
+        need_x, need_scale, need_shift = self.needs_input_grad
+        grad_x = (grad if scale is None else grad * scale) if need_x else None
+        return grad_x, sum_to(grad * x, self.shape) if need_scale else None, sum_to(grad, self.shape) if need_shift else None
+
+
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -53,33 +72,33 @@ def batch_norm(
                   where the running variance takes the unbiased batch variance (divided by m - 1). False: the running ones are used
     others        (C,) in the input's dtype, or None
 
-    Source: arXiv:1502.03167. Cost: about 6 passes over the input in training, 3 in evaluation.
+    Source: arXiv:1502.03167. Cost: about 6 passes over the input in training, 2 in evaluation.
 
     >>> import minivgg
     >>> x, mean, var = minivgg.tensor([[1.0], [3.0]]), minivgg.zeros(1), minivgg.ones(1)
     >>> minivgg.nn.functional.batch_norm(x, mean, var, training=True, momentum=0.5, eps=1e-7)
-    tensor([[-1.],
-            [ 1.]])
+    tensor([[-1.0000],
+            [ 1.0000]])
     >>> mean, var
     (tensor([1.]), tensor([1.5]))
     """
     _check(input, running_mean, running_var, weight, bias, training, eps)
     channels = (1, input.shape[1]) + (1,) * (input.ndim - 2)
     count = math.prod(input.shape) // max(input.shape[1], 1)
-    if not training:
-        out = (input - running_mean.reshape(channels)) * (running_var.reshape(channels) + eps) ** -0.5  # type: ignore[union-attr]
-    elif not count:
-        out = input
-    else:
+    out, scale, shift = input, weight, bias
+    if training and count:
         axes = tuple(axis for axis in range(input.ndim) if axis != 1)
         out, _, mean, variance = Standardize.apply(input, axes, eps)
         if running_mean is not None and running_var is not None:
             with no_grad():
                 running_mean.copy_((1 - momentum) * running_mean + momentum * mean.reshape(-1))
                 running_var.copy_((1 - momentum) * running_var + momentum * count / (count - 1) * variance.reshape(-1))
-    if weight is not None:
-        out = out * weight.reshape(channels)
-    return out if bias is None else out + bias.reshape(channels)
+    elif not training and running_mean is not None and running_var is not None:
+        scale = (running_var + eps) ** -0.5 if weight is None else (running_var + eps) ** -0.5 * weight
+        shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    if scale is None and shift is None:
+        return out
+    return ScaleAndShift.apply(out, *(None if numbers is None else numbers.reshape(channels) for numbers in (scale, shift)))
 
 
 def _check(
