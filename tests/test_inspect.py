@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy
@@ -204,6 +205,23 @@ def test_memory_counted_by_hand():
     net[0].requires_grad_(False)
     frozen = inspect(net.float(), (2, 8, 8)).rows[0]
     assert (frozen.saved_bytes, frozen.gradient_bytes, frozen.parameters) == (0, full // 3, 76)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_saved_memory_is_what_dropping_the_graph_frees(batch_norm):
+    net = models.MiniVGG(image_size=32, width=8, batch_norm=batch_norm).eval()
+    x = minivgg.randn(8, 1, 32, 32)
+    net(x)  # whatever is set up once
+    tracemalloc.start()
+    try:
+        y = net(x)
+        held = tracemalloc.get_traced_memory()[0]
+        del y
+        freed = held - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    expected = inspect(net, (1, 32, 32), batch_size=8).saved_bytes - x.nbytes  # the image stays
+    assert freed == pytest.approx(expected, rel=0.02)
 
 
 def test_algorithms_and_their_workspace():

@@ -76,6 +76,16 @@ def test_the_1x1_convolutions_of_c_are_the_third_of_blocks_3_to_5():
     assert pointwise == [(6, 256, (0, 0)), (9, 512, (0, 0)), (12, 512, (0, 0))]
 
 
+def test_the_normalisation_of_a_lrn_is_krizhevsky_s():
+    """b = a / (k + α Σ a²)^β over five neighbouring channels, k = 2, α = 1e-4, β = 0.75: the sum, not its mean."""
+    (layer,) = (module for module in models.make_layers("A-LRN") if isinstance(module, nn.LocalResponseNorm))
+    a = 100 * numpy.random.default_rng(2).standard_normal((1, 9, 2, 2))
+    expected = numpy.empty_like(a)
+    for c in range(9):
+        expected[:, c] = a[:, c] / (2 + 1e-4 * (a[:, max(0, c - 2) : c + 3] ** 2).sum(1)) ** 0.75
+    numpy.testing.assert_allclose(layer(minivgg.tensor(a)).numpy(), expected, rtol=1e-12)
+
+
 def test_names_are_torchvision_s(classifier):
     convolutions = {"D": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28], "A": [0, 3, 6, 8, 11, 13, 16, 18]}
     for configuration, places in convolutions.items():

@@ -554,6 +554,18 @@ def test_backward_hook_on_several_inputs_and_outputs():
     assert run(nn, minivgg.tensor) == run(torch.nn, torch.tensor)
 
 
+def test_what_a_hooked_layer_returns_may_be_changed_in_place():
+    """The softmax needs its output for backward; the hook's boundary hands on a copy, so that nothing is spoilt."""
+    x = numpy.random.default_rng(3).standard_normal((2, 4))
+    a, b = minivgg.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    layer, seen = nn.Softmax(1), []
+    layer.register_full_backward_hook(lambda m, gi, go: seen.append(go[0].tolist()))
+    layer(a).sub_(0.25).relu_().sum().backward()
+    (torch.softmax(b, 1) - 0.25).relu().sum().backward()
+    numpy.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-12)
+    assert seen == [(torch.softmax(b, 1) > 0.25).double().tolist()]
+
+
 # Containers -----------------------------------------------------------------------------------------------------------
 
 
