@@ -45,11 +45,11 @@ def cross_entropy(
         return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     targets = read_class_targets("cross_entropy", input, target, weight, ignore_index)
     log_p = log_softmax(input, axis)
-    losses = targets.pick(log_p)
-    if label_smoothing:
-        spread = targets.mask(-_weighted(log_p, weight).sum(axis))
-        losses = losses * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
-    return reduce_loss(losses, reduction, targets.count)
+    loss = reduce_loss(targets.pick(log_p), reduction, targets.count)
+    if not label_smoothing:
+        return loss
+    spread = reduce_loss(targets.mask(-_weighted(log_p, weight).sum(axis)), reduction, targets.count)
+    return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
 
 
 def _with_probabilities(input: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, label_smoothing: float) -> Tensor:
