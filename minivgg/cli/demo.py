@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LAYERS = "conv2_2,conv4_2,conv5_1"
 """The layers of VGG-16 whose algorithms are timed: a large picture with few channels, the middle, a small one with many."""
 
+QUICK_LAYER = 'n1 c64 h56 w56 k64 r3 p1 "vgg-d on 56 pixels:conv1_2"'
+
 
 def demo(
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where checkpoint, metrics and report are kept.", show_default="runs/demo")] = None,
@@ -113,6 +115,7 @@ def train_network(found: Findings, screen: Console) -> None:
 
 def time_algorithms(found: Findings, screen: Console) -> None:
     from minivgg.bench.measure import measure, prepare, torch_installed
+    from minivgg.bench.problems import Problem
     from minivgg.cli.bench import result_table, select_problems
     from minivgg.cli.progress import Status
 
@@ -120,7 +123,7 @@ def time_algorithms(found: Findings, screen: Console) -> None:
     with Status() as status:
         status("loading the algorithms")
         prepare(None, torch)
-        for problem in select_problems("vgg16", "conv5_1" if found.quick else LAYERS, None, None):
+        for problem in [Problem.parse(QUICK_LAYER)] if found.quick else select_problems("vgg16", LAYERS, None, None):
             found.results += measure(problem, torch=torch, replicates=3 if found.quick else 5, budget=2.0, progress=status)
     screen.print(result_table(found.results))
 

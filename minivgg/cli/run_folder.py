@@ -37,9 +37,11 @@ def settings_of(folder: Path, wanted: dict[str, Any], resume: bool) -> dict[str,
 
 def train_in(folder: Path, settings: dict[str, Any]) -> tuple[Recipe, History]:
     """Train on the digits, with progress, from the folder's checkpoint on if there is one. Ctrl-C ends it after a step."""
+    from minivgg.bench.machine import set_threads
     from minivgg.cli.progress import TrainingProgress
     from minivgg.training import digits_recipe
 
+    set_threads(1)  # layers of 8x8 pixels leave a second thread nothing but waiting, which costs several times the work where cores are shared
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     recipe = digits_recipe(**settings)

@@ -174,7 +174,7 @@ def speed(found: Findings) -> str:
     name, ratio = widest(found)
     beside = " PyTorch stands beside them." if any(result.backend == "torch" for result in found.results) else ""
     words = (
-        "The same convolution layers of VGG-16, one image of 224x224 pixels, computed in different ways. Each result was first compared with "
+        "The same convolution layers of VGG-16 for one image, computed in different ways. Each result was first compared with "
         f"one in float64, and only then timed, all in turns. At {escape(name)} the fastest of them needs 1/{ratio:.0f} of the time of the slowest.{beside} "
         "GFLOP/s counts the operations of the definition, so an algorithm that gets by with fewer can exceed what the processor executes."
     )
