@@ -8,7 +8,7 @@ Each class derives from the built-in exception that a Python user would catch.
 from typing import Any
 
 
-def message(operation: str, problem: str, **numbers: Any) -> str:
+def message(operation: str, problem: str, /, **numbers: Any) -> str:
     """Compose ``operation: problem (name value, name value)``.
 
     >>> message("conv2d", "stride must be at least 1, got 0", input=(1, 3, 8, 8))
@@ -21,7 +21,7 @@ def message(operation: str, problem: str, **numbers: Any) -> str:
 class OperationError(Exception):
     """Base of all errors raised by an operation; built from the parts that every message has."""
 
-    def __init__(self, operation: str, problem: str, **numbers: Any) -> None:
+    def __init__(self, operation: str, problem: str, /, **numbers: Any) -> None:
         super().__init__(message(operation, problem, **numbers))
 
 
