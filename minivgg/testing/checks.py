@@ -112,15 +112,16 @@ def check_repeatable(operation: Operation, sample: Sample) -> None:
 def check_error(operation: Operation, sample: ErrorSample) -> None:
     """The call is refused with exactly this class and this text."""
     args, kwargs = map_arrays((sample.args, sample.kwargs), Tensor)
+    refusal: Exception | None = None
     try:
         operation.function(*args, **kwargs)
     except Exception as error:
-        got = f"{type(error).__name__}: {error}"
-        expected = f"{sample.error.__name__}: {sample.message}"
-        assert isinstance(error, sample.error), f"{operation.name}: expected\n{expected}\nbut got\n{got}"
-        assert str(error) == sample.message, f"{operation.name}: expected the text\n{sample.message}\nbut got\n{error}"
-        return
-    raise AssertionError(f"{operation.name}: this call was not refused; expected\n{sample.error.__name__}: {sample.message}")
+        refusal = error
+    expected = f"{operation.name}: this call must be refused with\n{sample.error.__name__}: {sample.message}\n"
+    assert refusal is not None, f"{expected}but it was not"
+    got = f"{expected}but it was with\n{type(refusal).__name__}: {refusal}"
+    assert isinstance(refusal, sample.error), got
+    assert str(refusal) == sample.message, got
 
 
 def check_against_torch(operation: Operation, sample: Sample, torch: Any) -> None:
@@ -180,7 +181,7 @@ def derivatives(
         if order >= 2:
             projected = [(gradient * random(gradient)).sum() for gradient in first]
             found["second gradient"] = list(grad(projected, [*leaves, *upstream], materialize_grads=True))
-    return {what: [numpy.asarray(one.detach()) for one in tensors] for what, tensors in found.items()}
+    return {what: [numpy.asarray(one.detach().clone()) for one in tensors] for what, tensors in found.items()}
 
 
 def _agree(operation: Operation, got: list, expected: list, tolerance: float, judge: str, what: str = "output") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy
 
@@ -12,10 +13,15 @@ def poison(dtype: numpy.dtype) -> tuple:
     return (numpy.nan, 1e30) if dtype.kind == "f" else (True, False) if dtype.kind == "b" else (-(2**31), 2**31 - 1)
 
 
+def _everywhere(part: slice, array: numpy.ndarray) -> Any:
+    """An index that takes ``part`` of every dimension, and stays an array if there are none."""
+    return (..., *(part,) * array.ndim)
+
+
 def strided(array: numpy.ndarray) -> numpy.ndarray:
     """Every second element of a larger array, in every dimension; poison lies between."""
     larger = numpy.full([2 * size for size in array.shape], poison(array.dtype)[0], array.dtype)
-    view = larger[(..., *(slice(None, None, 2),) * array.ndim)]
+    view = larger[_everywhere(slice(None, None, 2), array)]
     view[...] = array
     return view
 
@@ -26,7 +32,7 @@ def reversed_memory(array: numpy.ndarray) -> numpy.ndarray:
     >>> reversed_memory(numpy.arange(3)), reversed_memory(numpy.arange(3)).strides
     (array([0, 1, 2]), (-8,))
     """
-    backwards = (..., *(slice(None, None, -1),) * array.ndim)
+    backwards = _everywhere(slice(None, None, -1), array)
     return array[backwards].copy()[backwards]
 
 

@@ -1,0 +1,136 @@
+"""The problems that every algorithm must solve, an operation at a time: what goes in and what comes out.
+
+They cover what kernels get wrong: strides that skip inputs, padding on one side alone or wider than the filter, dilation,
+groups, sizes that are no multiple of anything, outputs of one place, no images, ties, and one problem of several tiles.
+An operation that gets kernels gets its line in ``PROBLEMS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from minivgg.errors import ArgumentError
+from minivgg.spec import Conv2dSpec, Pool2dSpec
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One call of a kernel: ``run(spec, *inputs, *outputs)``.
+
+    ``inputs`` and ``outputs`` are shapes; None where the kernel gets None (no bias, no indices asked for).
+    ``indices`` counts the last outputs that are int64. Integer data are multiples of ``multiple``, so that averages of
+    them are whole numbers.
+    """
+
+    operation: str
+    spec: Any
+    inputs: tuple[Shape | None, ...]
+    outputs: tuple[Shape | None, ...]
+    indices: int = 0
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        left_out = [text for shapes, text in ((self.inputs, "no bias"), (self.outputs, "no indices")) if None in shapes]
+        return ", ".join([str(self.spec), *left_out])
+
+
+CONV2D = (
+    "n2 c3 h7 w6 k4 r3 p1",
+    "n1 c4 h8 w9 k4 r3 s2 p1",
+    "n2 c4 h9 w7 k6 r3x2 s2x1 p1x0 g2",
+    "n1 c3 h9 w8 k5 r3 p2 d2",
+    "n1 c2 h6 w7 k3 r4x2 p1:2x0:1",
+    "n1 c3 h5 w6 k2 r3 p0:2x1:0",
+    "n2 c5 h5 w5 k3 r1",
+    "n1 c4 h7 w6 k4 r1 s2",
+    "n1 c6 h6 w5 k6 r3 p1 g6",
+    "n1 c3 h5 w5 k2 r5",
+    "n1 c2 h3 w4 k2 r3 p4",
+    "n2 c3 h8 w8 k4 r2 s3",
+    "n1 c3 h11 w12 k4 r7 s2 p3",
+    "n1 c17 h9 w10 k19 r3 p1",
+    "n2 c16 h13 w14 k32 r3 p1",
+    "n0 c3 h6 w6 k4 r3 p1",
+    "n1 c304 h28 w28 k32 r3 p1",
+)
+
+POOL2D = (
+    "n2 c3 h8 w8 r2",
+    "n1 c2 h9 w7 r3 s2",
+    "n1 c2 h8 w9 r3 s2 p1",
+    "n2 c1 h7 w8 r3x2 s1x2 p1x0",
+    "n1 c2 h8 w7 r3 s2 p1 ceil",
+    "n1 c3 h5 w6 r2 s3 ceil",
+    "n1 c2 h6 w6 r1",
+    "n1 c2 h5 w4 r5x4",
+    "n1 c17 h7 w9 r2",
+    "n0 c3 h6 w6 r2",
+    "n2 c24 h40 w42 r2",
+)
+
+ONLY_MAX = ("n1 c2 h9 w9 r3 s1 d2", "n1 c2 h9 w8 r3x2 s2 p1 d2x3")
+ONLY_AVERAGE = ("n1 c2 h7 w8 r3 s2 p1 nopad", "n1 c2 h7 w8 r3 s2 p1 ceil nopad", "n1 c2 h6 w7 r3x2 s2 divisor5")
+
+WHOLE_AVERAGES = 2520
+"""A multiple of all numbers up to 10, of 12, 15 and 20."""
+
+
+def _conv2d() -> Iterator[Problem]:
+    for i, text in enumerate(CONV2D):
+        spec = Conv2dSpec.parse(text)
+        yield Problem("conv2d", spec, (spec.input_shape, spec.weight_shape, (spec.k,) if i % 3 else None), (spec.output_shape,))
+
+
+def _conv2d_grad_input() -> Iterator[Problem]:
+    for spec in map(Conv2dSpec.parse, CONV2D):
+        yield Problem("conv2d_grad_input", spec, (spec.output_shape, spec.weight_shape), (spec.input_shape,))
+
+
+def _conv2d_grad_weight() -> Iterator[Problem]:
+    for spec in map(Conv2dSpec.parse, CONV2D):
+        yield Problem("conv2d_grad_weight", spec, (spec.output_shape, spec.input_shape), (spec.weight_shape,))
+
+
+def _max_pool2d() -> Iterator[Problem]:
+    for i, text in enumerate((*POOL2D, *ONLY_MAX)):
+        spec = Pool2dSpec.parse(text, "max_pool2d")
+        yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, spec.output_shape), indices=1)
+        if i % 3 == 0:
+            yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, None), indices=1)
+
+
+def _avg_pool2d() -> Iterator[Problem]:
+    for text in (*POOL2D, *ONLY_AVERAGE):
+        spec = Pool2dSpec.parse(text, "avg_pool2d")
+        yield Problem("avg_pool2d", spec, (spec.input_shape,), (spec.output_shape,), multiple=WHOLE_AVERAGES)
+
+
+def _avg_pool2d_grad_input() -> Iterator[Problem]:
+    for text in (*POOL2D, *ONLY_AVERAGE):
+        spec = Pool2dSpec.parse(text, "avg_pool2d")
+        yield Problem("avg_pool2d_grad_input", spec, (spec.output_shape,), (spec.input_shape,), multiple=WHOLE_AVERAGES)
+
+
+PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
+    "conv2d": _conv2d,
+    "conv2d_grad_input": _conv2d_grad_input,
+    "conv2d_grad_weight": _conv2d_grad_weight,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "avg_pool2d_grad_input": _avg_pool2d_grad_input,
+}
+
+
+def problems(operation: str) -> list[Problem]:
+    """The problems of an operation that has kernels.
+
+    >>> print(problems("conv2d")[0])
+    n2 c3 h7 w6 k4 r3 p1, no bias
+    """
+    if operation not in PROBLEMS:
+        raise ArgumentError("problems", f"the kernels of {operation} have no problems to be judged by; add them to minivgg/testing/problems.py")
+    return list(PROBLEMS[operation]())
