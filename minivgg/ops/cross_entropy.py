@@ -123,7 +123,7 @@ def _errors() -> Iterable[ErrorSample]:
 
 OPERATION = Operation(
     cross_entropy,
-    shapes="..., ... -> ...",
+    shapes="_, _ -> _",
     samples=_samples,
     oracle=_oracle,
     errors=_errors,

@@ -149,7 +149,7 @@ def class_errors(name: str) -> Iterable[ErrorSample]:
 
 OPERATION = Operation(
     nll_loss,
-    shapes="..., ... -> ...",
+    shapes="_, _ -> _",
     samples=class_samples,
     oracle=nll_oracle,
     errors=lambda: class_errors("nll_loss"),
