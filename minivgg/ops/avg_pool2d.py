@@ -62,7 +62,7 @@ def avg_pool2d(
     >>> minivgg.nn.functional.avg_pool2d(x, 2)
     tensor([[[[3.2500, 4.2500]]]])
     >>> minivgg.nn.functional.avg_pool2d(x, 2, padding=1, count_include_pad=False)[0, 0, 0]
-    tensor([1. , 3.5, 0. ])
+    tensor([1.0000, 3.5000, 0.0000])
     """
     if divisor_override is not None and not hasattr(divisor_override, "__index__"):
         raise ArgumentError("avg_pool2d", f"divisor_override must be an int or None, got {divisor_override!r}")

@@ -80,7 +80,7 @@ def batch_norm(
     tensor([[-1.0000],
             [ 1.0000]])
     >>> mean, var
-    (tensor([1.]), tensor([1.5]))
+    (tensor([1.]), tensor([1.5000]))
     """
     _check(input, running_mean, running_var, weight, bias, training, eps)
     channels = (1, input.shape[1]) + (1,) * (input.ndim - 2)
