@@ -148,31 +148,35 @@ def transform_filters(w, turned, first, last, m, vector, u, grid):  # pragma: no
     """U[ξ, panel, c, column] = (G g Gᵀ)[ξ] for the panels first to last; zeros beyond the filters' channels.
 
     ``turned``: w is (C, K, 3, 3), and its filters are used rotated by 180°, as the input gradient needs them.
+    ``grid`` takes some input channels at a time, so that the weights are read in runs and not one by one.
     """
     zero, size = w.dtype.type(0), w.itemsize
     points, panels, width, columns = u.shape
     outputs, inputs = (w.shape[1], w.shape[0]) if turned else (w.shape[0], w.shape[1])
-    n = m + 2
+    n, step = m + 2, panels * width * columns
     for panel in range(first, last):
-        for c in range(width):
+        for start in range(0, width, grid.shape[0]):
+            count = min(grid.shape[0], width - start)
             for column in range(columns):
                 k = panel * columns + column
-                for r in range(3):
-                    for s in range(3):
-                        if k >= outputs or c >= inputs:
-                            grid[r, s, column] = zero
-                        elif turned:
-                            grid[r, s, column] = w[c, k, 2 - r, 2 - s]
-                        else:
-                            grid[r, s, column] = w[k, c, r, s]
-            target = address(u) + size * (panel * width + c) * columns
-            step = panels * width * columns
-            for column in range(0, columns, vector):
-                source = address(grid) + size * column
-                if m == 4:
-                    filter_4(zero, source, 3 * columns, columns, target + size * column, n * step, step)
-                else:
-                    filter_2(zero, source, 3 * columns, columns, target + size * column, n * step, step)
+                for i in range(count):
+                    c = start + i
+                    for r in range(3):
+                        for s in range(3):
+                            if k >= outputs or c >= inputs:
+                                grid[i, r, s, column] = zero
+                            elif turned:
+                                grid[i, r, s, column] = w[c, k, 2 - r, 2 - s]
+                            else:
+                                grid[i, r, s, column] = w[k, c, r, s]
+            for i in range(count):
+                target = address(u) + size * (panel * width + start + i) * columns
+                for column in range(0, columns, vector):
+                    source = address(grid) + size * (i * 9 * columns + column)
+                    if m == 4:
+                        filter_4(zero, source, 3 * columns, columns, target + size * column, n * step, step)
+                    else:
+                        filter_2(zero, source, 3 * columns, columns, target + size * column, n * step, step)
 
 
 def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
@@ -181,7 +185,7 @@ def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
     k, c = w.shape[1::-1] if turned else w.shape[:2]
     columns, vector = tile_columns(w.dtype), lanes(w.dtype)
     u = numpy.empty(((m + 2) ** 2, -(-k // columns), round_up(c, vector), columns), w.dtype)
-    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, vector, u, numpy.empty((3, 3, columns), w.dtype)), u.shape[1])
+    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, vector, u, numpy.empty((16, 3, 3, columns), w.dtype)), u.shape[1])
     return u
 
 
