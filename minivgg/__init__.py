@@ -51,3 +51,14 @@ from minivgg.ops.where import masked_fill, where
 from minivgg.random import Generator, default_generator, manual_seed
 from minivgg.registry import use_algorithm
 from minivgg.version import __version__
+
+_AT_FIRST_USE = {"summary": "minivgg.inspect"}
+"""Names that stand here but whose modules are loaded only when they are asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _AT_FIRST_USE:
+        raise AttributeError(f"module 'minivgg' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_AT_FIRST_USE[name]), name)
