@@ -13,12 +13,13 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy
 
 from minivgg.errors import ArgumentError, UnsupportedError
+from minivgg.spec import Conv2dSpec, Pool2dSpec
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,11 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
         if refusal:
             raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
         return known[name]
-    return known[next(candidate.name for candidate in candidates(operation, spec, dtype) if candidate.chosen)]
+    for preferred, _ in _POLICIES[operation](spec, dtype):
+        if known[preferred].supports(spec, dtype) is None:
+            return known[preferred]
+    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype))
+    raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
 
 
 @dataclass(frozen=True)
@@ -210,20 +215,83 @@ class Candidate:
     applies: bool
     reason: str
     workspace: int
+    """Bytes of scratch memory, 0 where it does not apply."""
 
 
-def candidates(operation: str, spec: Any, dtype: numpy.dtype) -> list[Candidate]:
-    """Every algorithm with the sentence that speaks for it or refuses it, the preferred ones first."""
+def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None) -> list[Candidate]:
+    """Every algorithm with the sentence that speaks for it or refuses it, the preferred ones first.
+
+    The chosen one is ``name`` if that is given, else the first of the policy's list that applies; none may be.
+    """
     known = algorithms(operation)
     ranked = dict(_POLICIES[operation](spec, dtype))
-    result, chosen = [], False
-    for name in [*ranked, *(name for name in known if name not in ranked)]:
-        refusal = known[name].supports(spec, dtype)
-        if not known[name].automatic:
-            reason, applies = "never chosen by itself: for reading and testing", not refusal
+    result: list[Candidate] = []
+    for each in [*ranked, *(other for other in known if other not in ranked)]:
+        refusal = known[each].supports(spec, dtype)
+        if refusal:
+            reason = f"asked for, but {refusal}" if each == name else refusal
+        elif each == name:
+            reason = "asked for"
+        elif not known[each].automatic:
+            reason = "never chosen by itself: for reading and testing"
         else:
-            reason, applies = refusal or ranked.get(name, "only on request"), not refusal
-        choose = not chosen and name in ranked and applies and known[name].automatic
-        chosen = chosen or choose
-        result.append(Candidate(name, choose, applies, reason, known[name].workspace(spec, dtype) if applies else 0))
+            reason = ranked.get(each, "only on request")
+        wanted = each == name if name is not None else each in ranked and not any(better.chosen for better in result)
+        result.append(Candidate(each, wanted and not refusal, not refusal, reason, 0 if refusal else known[each].workspace(spec, dtype)))
     return result
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """What ``explain`` returns: prints as a table, the chosen algorithm marked with ``>``; ``as_dict()`` for machines."""
+
+    operation: str
+    problem: Any
+    dtype: numpy.dtype
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def chosen(self) -> str | None:
+        """The name of the algorithm that would run; None if what was asked for does not apply."""
+        return next((candidate.name for candidate in self.candidates if candidate.chosen), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
+        return {
+            "operation": self.operation,
+            "problem": str(self.problem),
+            "dtype": str(self.dtype),
+            "macs": getattr(self.problem, "macs", None),
+            "chosen": self.chosen,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+        }
+
+    def __repr__(self) -> str:
+        macs = getattr(self.problem, "macs", None)
+        width = max(len(candidate.name) for candidate in self.candidates)
+        lines = [f"{self.operation}, {self.problem}, {self.dtype}" + (f": {macs:,} multiply-adds" if macs is not None else "")]
+        for candidate in self.candidates:
+            scratch = f"{candidate.workspace / 2**20:8.2f} MiB" if candidate.applies else f"{'-':>12}"
+            lines.append(f"{'>' if candidate.chosen else ' '} {candidate.name:{width}} {scratch}  {candidate.reason}")
+        return "\n".join(lines)
+
+
+def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32") -> Explanation:
+    """Which algorithm would compute a problem here and now, and what speaks for or against each, with its scratch memory.
+
+    ``spec`` is a Conv2dSpec, a Pool2dSpec or a problem string. An algorithm forced by ``use_algorithm`` or by the environment
+    counts.
+
+    >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
+    'im2col'
+    >>> with use_algorithm(conv2d="fft"):
+    ...     explain("n1 c64 h112 w112 k64 r3 p1", "conv2d_grad_weight").chosen
+    'fft'
+    """
+    algorithms(operation)
+    if operation not in _POLICIES:
+        raise ArgumentError("explain", f"there is no choice to be made for {operation!r}; there is for {', '.join(_POLICIES)}")
+    if isinstance(spec, str):
+        spec = Conv2dSpec.parse(spec) if operation.startswith("conv2d") else Pool2dSpec.parse(spec, operation)
+    dtype = numpy.dtype(dtype)
+    return Explanation(operation, spec, dtype, tuple(candidates(operation, spec, dtype, forced(operation.partition("_grad_")[0]))))

@@ -67,7 +67,7 @@ class Conv2dSpec:
         if self.n < 0:
             raise ShapeError("conv2d", f"n must be at least 0, got {self.n}")
         if self.groups < 1:
-            raise ArgumentError("conv2d", f"groups must be at least 1, got {self.groups}")
+            raise ArgumentError("conv2d", f"groups must be an int of at least 1, got {self.groups}")
         for name, values, minimum in (("stride", self.stride, 1), ("dilation", self.dilation, 1), ("padding", self.padding, 0)):
             if min(values) < minimum:
                 raise ArgumentError("conv2d", f"{name} must be at least {minimum}, got {values}")
@@ -99,8 +99,7 @@ class Conv2dSpec:
         k, channels, r, s = weight
         steps, taps = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
         if not hasattr(groups, "__index__") or groups < 1:
-            raise ArgumentError("conv2d", f"groups must be at least 1, got {groups!r}")
-        groups = groups.__index__()
+            raise ArgumentError("conv2d", f"groups must be an int of at least 1, got {groups!r}")
         if c != channels * groups and not (c % groups or k % groups):
             raise ShapeError("conv2d", f"weight expects {channels * groups} input channels, input has {c}", input=input, weight=weight, groups=groups)
         if padding == "same":
@@ -184,13 +183,10 @@ class Conv2dSpec:
             rows, _, columns = fields.get("p", "0").partition("x")
             top, _, bottom = rows.partition(":")
             left, _, right = (columns or rows).partition(":")
-            padding = tuple(int(side) for side in (top, bottom or top, left, right or left))
-            r, s = _read_sizes(fields["r"])
-            return cls(
-                *(int(fields[letter]) for letter in "nchwk"), r, s,
-                stride=_read_sizes(fields.get("s", "1")), padding=padding,  # type: ignore[arg-type]
-                dilation=_read_sizes(fields.get("d", "1")), groups=int(fields.get("g", "1")),
-            )  # fmt: skip
+            n, c, h, w, k = (int(fields[letter]) for letter in "nchwk")
+            padding = int(top), int(bottom or top), int(left), int(right or left)
+            stride, dilation, groups = _read_sizes(fields.get("s", "1")), _read_sizes(fields.get("d", "1")), int(fields.get("g", "1"))
+            return cls(n, c, h, w, k, *_read_sizes(fields["r"]), stride, padding, dilation, groups)
         except ValueError as error:
             if isinstance(error, ShapeError | ArgumentError):
                 raise

@@ -6,6 +6,9 @@ from typing import NamedTuple
 from minivgg.backend import Array
 from minivgg.spec import Conv2dSpec
 
+ITERATION = 3 * 8192
+"""Elements that NumPy holds in buffers of its own while it adds arrays whose memory is in different orders."""
+
 
 class Tile(NamedTuple):
     """A block of output places: images, rows and columns of the output, as slices."""

@@ -6,10 +6,9 @@ memory and the compiler can use vectors. The loops work on arrays in C order; ot
 
 import numpy
 
+from minivgg.kernels.common.jit import compiled
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
-
-from ..common.jit import compiled
 
 
 def copies(spec: Conv2dSpec, dtype) -> int:

@@ -15,10 +15,9 @@ import itertools
 import math
 
 from minivgg.backend import namespace
+from minivgg.kernels.conv2d._places import by_group, parts
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
-
-from ._places import by_group, parts
 
 BLOCK_BYTES = 16 << 20
 """Spectra of one block of images and channels, unless a single one is larger."""

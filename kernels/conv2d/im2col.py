@@ -9,10 +9,9 @@ the places of one tile. Groups are a batch of such products.
 """
 
 from minivgg.backend import namespace
+from minivgg.kernels.conv2d._places import ITERATION, by_group, largest, parts, taps, tiles
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
-
-from ._places import by_group, largest, parts, taps, tiles
 
 TILE_BYTES = 8 << 20
 """Columns and outputs of one tile; more only where a single column is longer."""
@@ -46,7 +45,7 @@ def places_at_a_time(spec: Conv2dSpec, dtype) -> int:
 def workspace(spec: Conv2dSpec, dtype) -> int:
     """Bytes: the columns and outputs of the largest tile, and one block of filters."""
     filters, places = filters_at_a_time(spec, dtype), places_at_a_time(spec, dtype)
-    return dtype.itemsize * (places * (column(spec) + spec.groups * filters) + filters * column(spec))
+    return dtype.itemsize * (places * (column(spec) + spec.groups * filters) + filters * column(spec) + ITERATION)
 
 
 def supports(spec: Conv2dSpec, dtype) -> str | None:

@@ -7,10 +7,9 @@ additions into the output.
 """
 
 from minivgg.backend import namespace
+from minivgg.kernels.conv2d._places import ITERATION, by_group, largest, taps, tiles
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
-
-from ._places import by_group, largest, taps, tiles
 
 TILE_BYTES = 8 << 20
 """What one tap sees from a tile, the tile's outputs, and one tap's share of them."""
@@ -30,7 +29,7 @@ def places_at_a_time(spec: Conv2dSpec, dtype) -> int:
 def workspace(spec: Conv2dSpec, dtype) -> int:
     """Bytes: the largest tile, the filters sorted by tap, and one tap of them."""
     one_tap = spec.k * spec.c // spec.groups
-    return dtype.itemsize * (places_at_a_time(spec, dtype) * height(spec) + (spec.r * spec.s + 1) * one_tap)
+    return dtype.itemsize * (places_at_a_time(spec, dtype) * height(spec) + (spec.r * spec.s + 1) * one_tap + ITERATION)
 
 
 def by_tap(spec, w):

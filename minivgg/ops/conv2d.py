@@ -141,8 +141,7 @@ def conv2d_input(
     [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
     """
     _check_dtypes("conv2d_input", weight=weight, grad_output=grad_output)
-    spec = Conv2dSpec.of(tuple(input_size), weight.shape, stride, padding, dilation, groups)
-    _check_grad_output("conv2d_input", spec, grad_output)
+    spec = _spec_of_gradient("conv2d_input", grad_output, tuple(input_size), weight.shape, stride, padding, dilation, groups)
     return Conv2dGradInput.apply(grad_output, weight, spec, forced("conv2d", algorithm))
 
 
@@ -160,14 +159,17 @@ def conv2d_weight(
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
     _check_dtypes("conv2d_weight", input=input, grad_output=grad_output)
-    spec = Conv2dSpec.of(input.shape, tuple(weight_size), stride, padding, dilation, groups)
-    _check_grad_output("conv2d_weight", spec, grad_output)
+    spec = _spec_of_gradient("conv2d_weight", grad_output, input.shape, tuple(weight_size), stride, padding, dilation, groups)
     return Conv2dGradWeight.apply(grad_output, input, spec, forced("conv2d", algorithm))
 
 
-def _check_grad_output(operation: str, spec: Conv2dSpec, grad_output: Tensor) -> None:
+def _spec_of_gradient(operation: str, grad_output: Tensor, input: tuple[int, ...], weight: tuple[int, ...], *arguments: Any) -> Conv2dSpec:
+    if len(input) != 4:
+        raise ShapeError(operation, f"input must be (N, C, H, W), got {len(input)} dimensions", input=input)
+    spec = Conv2dSpec.of(input, weight, *arguments)
     if grad_output.shape != spec.output_shape:
-        raise ShapeError(operation, f"grad_output expects shape {spec.output_shape}, got {grad_output.shape}", input=spec.input_shape, weight=spec.weight_shape)
+        raise ShapeError(operation, f"grad_output expects shape {spec.output_shape}, got {grad_output.shape}", input=input, weight=weight)
+    return spec
 
 
 # Records --------------------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def _errors() -> Iterable[ErrorSample]:
         x, w, dilation=8,
     )  # fmt: skip
     yield error(ShapeError, "groups must divide the channels: 3 in, 6 out, groups 2", x, w, groups=2)
-    yield error(ArgumentError, "groups must be at least 1, got 0", x, w, groups=0)
+    yield error(ArgumentError, "groups must be an int of at least 1, got 0", x, w, groups=0)
     yield error(ArgumentError, "stride must be at least 1, got 0", x, w, stride=0)
     yield error(ArgumentError, "padding must be at least 0, got (1, -1)", x, w, padding=(1, -1))
     yield error(ArgumentError, "padding must be a number, a pair, 'same' or 'valid', got 'full'", x, w, padding="full")
@@ -244,9 +246,22 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(DtypeError, "takes tensors of one dtype, float32 or float64, got input int64, weight int64", x.astype("int64"), w.astype("int64"))
 
 
+def _gradient_errors(operation: str) -> Callable[[], Iterable[ErrorSample]]:
+    """Both take (size or array of the input, of the weight, gradient of the output), one of the first two as a size."""
+    x, w, dy = numpy.zeros((2, 3, 8, 8)), numpy.zeros((6, 3, 3, 3)), numpy.zeros((2, 6, 6, 6))
+    read = (lambda x, w, dy: (x.shape, w, dy)) if operation == "conv2d_input" else (lambda x, w, dy: (x, w.shape, dy))
+
+    def errors() -> Iterable[ErrorSample]:
+        numbers = "(input (2, 3, 8, 8), weight (6, 3, 3, 3))"
+        yield ErrorSample(read(x, w, dy[:, :, 1:]), {}, ShapeError, f"{operation}: grad_output expects shape (2, 6, 6, 6), got (2, 6, 5, 6) {numbers}")
+        yield ErrorSample(read(x[0], w, dy), {}, ShapeError, f"{operation}: input must be (N, C, H, W), got 3 dimensions (input (3, 8, 8))")
+
+    return errors
+
+
 OPERATION = Operation(
     conv2d,
-    shapes="N C H W, K C/g R S, K? -> N K P Q",
+    shapes="... C H W, K C/g R S, K? -> ... K P Q",
     samples=_samples,
     oracle=_oracle(conv2d),
     errors=_errors,
@@ -257,6 +272,7 @@ GRAD_INPUT = Operation(
     shapes="K C/g R S, N K P Q -> N C H W",
     samples=_input_samples,
     oracle=_oracle(conv2d_input),
+    errors=_gradient_errors("conv2d_input"),
     torch="nn.grad.conv2d_input",
     name="conv2d_grad_input",
 )
@@ -265,6 +281,7 @@ GRAD_WEIGHT = Operation(
     shapes="N C H W, N K P Q -> K C/g R S",
     samples=_weight_samples,
     oracle=_oracle(conv2d_weight),
+    errors=_gradient_errors("conv2d_weight"),
     torch="nn.grad.conv2d_weight",
     name="conv2d_grad_weight",
 )
