@@ -53,8 +53,9 @@ class Operation:
     """What a test, a page or a benchmark needs to know of an operation. Creating the record registers it.
 
     ``function``  the public function
-    ``shapes``    one letter a dimension, as in ``"N C H W, K C/g R S, K? -> N K P Q"``; ``...`` any leading
-                  dimensions, ``?`` may be None or left out, ``*`` any shape (the same wherever it stands)
+    ``shapes``    one letter a dimension, as in ``"N C H W, K C/g R S, K? -> N K P Q"``; ``...`` any dimensions, which
+                  broadcast, ``?`` may be None or left out, ``*`` any shape (the same wherever it stands), ``_`` any
+                  shape at all, ``|`` or; the grammar stands in ``minivgg/testing/shapes.py``
     ``samples``   ``samples(rng) -> Iterable[Sample]`` in float64; every check runs on each
     ``oracle``    ``oracle(*args, **kwargs)`` on float64 NumPy arrays, independent of the code it judges
     ``errors``    ``errors() -> Iterable[ErrorSample]``
@@ -100,6 +101,12 @@ class Algorithm:
     """True: prefers (N, H, W, C) memory and is given an ``out`` in it."""
     automatic: bool = True
     """False: for humans and tests only, never chosen by "auto"."""
+
+    def refusal(self, spec: Any, dtype: numpy.dtype, device: str) -> str | None:
+        """Why it cannot compute this here, or None."""
+        if self.backend == "numba" and device != "cpu":
+            return f"it is compiled for the CPU, the arrays lie on {device}"
+        return self.supports(spec, dtype)
 
 
 _ALGORITHMS: dict[str, dict[str, Algorithm]] = {}
@@ -189,18 +196,18 @@ def _check_known(family: str, name: str) -> None:
         raise ArgumentError(family, f"there is no algorithm {name!r}; there are {', '.join(known)}")
 
 
-def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None) -> Algorithm:
-    """The algorithm to run: the forced one if it applies, else the first of the policy's list that does."""
+def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm:
+    """The algorithm to run on ``device``: the forced one if it applies, else the first of the policy's list that does."""
     known = algorithms(operation)
     if name is not None:
         if name not in known:
             raise UnsupportedError(operation, f"{name} has no kernel for it; {', '.join(known)} have")
-        refusal = known[name].supports(spec, dtype)
+        refusal = known[name].refusal(spec, dtype, device)
         if refusal:
             raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
         return known[name]
     for preferred, _ in _POLICIES[operation](spec, dtype):
-        if known[preferred].supports(spec, dtype) is None:
+        if known[preferred].refusal(spec, dtype, device) is None:
             return known[preferred]
     refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype))
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)

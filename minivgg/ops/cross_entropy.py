@@ -123,7 +123,7 @@ def _errors() -> Iterable[ErrorSample]:
 
 OPERATION = Operation(
     cross_entropy,
-    shapes="_, _ -> _",
+    shapes="N C ..., N ... -> N ... | N C ..., N ... -> () | C, () -> () | N C ..., N C ... -> N ... | *, * -> ()",
     samples=_samples,
     oracle=_oracle,
     errors=_errors,

@@ -80,4 +80,11 @@ def _errors() -> Iterable[ErrorSample]:
     yield ErrorSample((numpy.zeros((2, 1, 1)), numpy.zeros((3, 1, 1))), {}, ShapeError, text)
 
 
-Operation(matmul, shapes="_, _ -> _", samples=_samples, oracle=numpy.matmul, errors=_errors, torch="matmul")
+Operation(
+    matmul,
+    shapes="... M K, ... K N -> ... M N | K, ... K N -> ... N | ... M K, K -> ... M | K, K -> ()",
+    samples=_samples,
+    oracle=numpy.matmul,
+    errors=_errors,
+    torch="matmul",
+)

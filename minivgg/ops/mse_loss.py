@@ -52,4 +52,4 @@ def _errors() -> Iterable[ErrorSample]:
     yield ErrorSample((x.astype("int64"), x), {}, DtypeError, "mse_loss: input must be float32 or float64, got int64")
 
 
-OPERATION = Operation(mse_loss, shapes="*, * -> _", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.mse_loss")
+OPERATION = Operation(mse_loss, shapes="*, * -> * | *, * -> ()", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.mse_loss")

@@ -149,7 +149,7 @@ def class_errors(name: str) -> Iterable[ErrorSample]:
 
 OPERATION = Operation(
     nll_loss,
-    shapes="_, _ -> _",
+    shapes="N C ..., N ... -> N ... | N C ..., N ... -> () | C, () -> ()",
     samples=class_samples,
     oracle=nll_oracle,
     errors=lambda: class_errors("nll_loss"),

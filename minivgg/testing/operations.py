@@ -61,7 +61,13 @@ def _attempt(operation: Operation, sample: Sample, order: int, most: int | None)
 
 
 def check_operation(operation: Operation, order: int | None = None, most: int | None = None) -> OperationReport:
-    """Gradient-check an operation on all of its samples, up to ``order`` (by itself as far as it declares, at most 2)."""
+    """Gradient-check an operation on all of its samples, up to ``order`` (by itself as far as it declares, at most 2).
+
+    >>> from minivgg.ops.relu import OPERATION
+    >>> report = check_operation(OPERATION, order=1)
+    >>> report.ok, report.samples, report.elements, report.second
+    (True, 4, 100, None)
+    """
     start = time.perf_counter()
     order = min(operation.order, 2) if order is None else order
     samples = samples_of(operation)
@@ -75,7 +81,7 @@ def check_operation(operation: Operation, order: int | None = None, most: int | 
     )  # fmt: skip
 
 
-def gradcheck_all(most: int | None = 20) -> Iterator[OperationReport]:
-    """A row for every operation, as soon as it is known; ``most`` elements of each input, so that all of it takes seconds."""
+def gradcheck_all(most: int | None = None) -> Iterator[OperationReport]:
+    """A row for every operation, as soon as it is known (all of them: about 10 s); ``most`` elements of each input if given."""
     for operation in list(OPERATIONS.values()):
         yield check_operation(operation, most=most)

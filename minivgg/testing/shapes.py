@@ -11,7 +11,8 @@ Grammar: arguments ``->`` results, each a list of shapes separated by commas. A 
     ``_``      alone: any shape or list of tensors, bound to nothing
     ``()``     alone: no dimensions
     ``?``      at the end: this argument may be None or left out, this result may be missing
-    ``[...]``  around a shape: a list of tensors (any number), each of that shape
+    ``[N C]``  in brackets: a list of tensors (any number), each of that shape
+    ``|``      between two whole lines: or
 
 Only arrays count, positional ones: an argument that is a number, a flag or a tuple of sizes is passed over. A number
 stands for a tensor without dimensions where a lone ``...`` asks for one, because it broadcasts.
@@ -49,7 +50,7 @@ class Shape:
 
 
 def parse(line: str) -> tuple[list[Shape], list[Shape]]:
-    """The shapes of the arguments and of the results.
+    """The shapes of the arguments and of the results, of a line without ``|``.
 
     >>> arguments, results = parse("N C, K? -> N")
     >>> arguments[1]
@@ -79,26 +80,34 @@ def _parse_shape(text: str, line: str) -> Shape:
 def bind(line: str, args: Sequence[Any], results: Any, operation: str = "shapes") -> Sizes:
     """Bind every letter of the line to the sizes of a call, or raise ShapeError with the word that does not fit.
 
+    Of alternatives the first that fits is taken.
+
     >>> x, w, out = numpy.zeros((1, 4, 8, 8)), numpy.zeros((6, 2, 3, 3)), numpy.zeros((1, 6, 6, 6))
     >>> sizes = bind("N C H W, K C/g R S, K? -> N K P Q", (x, w, None, 1), out)
     >>> sizes["C"], sizes["K"], sizes["P"], sizes["g"]
     (4, 6, 6, 2)
     """
-    arguments, outputs = parse(line)
     results = results if isinstance(results, tuple | list) else (results,)
+    mismatches = []
+    for alternative in line.split("|"):
+        try:
+            return _bind_one(*parse(alternative), args, results)
+        except _MismatchError as mismatch:
+            mismatches.append(f"{mismatch}, in {alternative.strip()!r}")
+    shapes = ", ".join(str(_shape_of(value)) for value in (*args, *results) if _is_tensor(value) or _is_list(value))
+    raise ShapeError(operation, "; ".join(mismatches), shapes=shapes)
+
+
+def _bind_one(arguments: list[Shape], outputs: list[Shape], args: Sequence[Any], results: Sequence[Any]) -> Sizes:
     if len(outputs) == 1 and outputs[0].many:
         results = (results,)
-    try:
-        pairs = [(f"argument {i}", words, shape) for i, words, shape in _match(arguments, args)]
-        pairs += [(f"result {i}", words, shape) for i, words, shape in _match(outputs, results)]
-        sizes: Sizes = {}
-        for where, words, shape in pairs:
-            _bind_letters(sizes, where, words, shape, broadcast=where.startswith("argument"))
-        for where, words, shape in pairs:
-            _bind_quotients(sizes, where, words, shape)
-    except _MismatchError as mismatch:
-        shapes = ", ".join(str(_shape_of(value)) for value in (*args, *results) if _is_tensor(value) or _is_list(value))
-        raise ShapeError(operation, f"{mismatch}, in {line!r}", shapes=shapes) from None
+    pairs = [(f"argument {i}", words, shape) for i, words, shape in _match(arguments, args)]
+    pairs += [(f"result {i}", words, shape) for i, words, shape in _match(outputs, results)]
+    sizes: Sizes = {}
+    for where, words, shape in pairs:
+        _bind_letters(sizes, where, words, shape, broadcast=where.startswith("argument"))
+    for where, words, shape in pairs:
+        _bind_quotients(sizes, where, words, shape)
     return sizes
 
 
