@@ -290,7 +290,7 @@ def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32") -> Exp
     counts.
 
     >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
-    'im2col'
+    'winograd_f4'
     >>> with use_algorithm(conv2d="fft"):
     ...     explain("n1 c64 h112 w112 k64 r3 p1", "conv2d_grad_weight").chosen
     'fft'

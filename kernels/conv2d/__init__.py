@@ -8,6 +8,9 @@ from minivgg.registry import policy
 LONG_COLUMN, MANY_PLACES = 8192, 256
 """With columns of so many elements, a tile that fits the cache holds fewer places than a matrix product needs to be efficient."""
 
+FEW = 16
+"""Channels below which Winograd's transforms cost more than the multiplications that they save."""
+
 FFT_POINT = 500
 """Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds in a matrix product."""
 
@@ -22,6 +25,9 @@ def choose(spec, dtype):
     points = planes * (spec.h + top + bottom) * (spec.w + left + right)
     column = spec.c * spec.r * spec.s
 
+    fast = [("direct", "compiled: the input is read where it lies, and the tile of sums stays in registers")]
+    if min(spec.c, spec.k) >= FEW and min(spec.p, spec.q) >= 3:
+        fast.insert(0, ("winograd_f4", "compiled: a quarter of the multiplications, at the price of two bits"))
     order = [
         ("im2col", "one large matrix product a tile, in scratch memory that fits the cache"),
         ("kn2row", "one matrix product a filter tap, which needs no columns"),
@@ -30,4 +36,5 @@ def choose(spec, dtype):
         order.reverse()
     if spec.macs > FFT_POINT * points:
         order.insert(0, ("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT} on it is the fastest"))
-    return order
+        return order + fast
+    return fast + order

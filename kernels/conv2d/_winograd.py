@@ -20,7 +20,8 @@ from collections.abc import Callable
 import numpy
 
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.layout import channels_last, into_channels_last
+from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
+from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_tile, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._toom_cook import F2_POINTS, F4_POINTS, MinimalFilter
@@ -180,8 +181,14 @@ def transform_filters(w, turned, first, last, m, vector, u, grid):  # pragma: no
 
 
 def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
-    """The transformed filters, channels padded to whole vectors and panels."""
-    w = numpy.ascontiguousarray(w)
+    """The transformed filters, channels padded to whole vectors and panels; kept between calls where nothing is recorded."""
+    if not turned:
+        return remembered(w, ("winograd", m), lambda: _transformed(w, False, m))
+    return _transformed(w, True, m)
+
+
+def _transformed(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
+    w = writable(numpy.ascontiguousarray(w))
     k, c = w.shape[1::-1] if turned else w.shape[:2]
     columns, vector = tile_columns(w.dtype), lanes(w.dtype)
     u = numpy.empty(((m + 2) ** 2, -(-k // columns), round_up(c, vector), columns), w.dtype)

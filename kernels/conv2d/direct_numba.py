@@ -1,113 +1,282 @@
-"""The definition as plain loops, compiled: the first rung, against which every faster kernel is measured.
+"""Direct convolution on channels-last memory: the definition, with the loops in the order that the processor likes.
 
-One thing is arranged: the innermost loop runs along a row of the output, so that neighbouring steps touch neighbouring
-memory and the compiler can use vectors. The loops work on arrays in C order; others are copied into it first.
+A run of ROWS output pixels times a panel of output channels is one register tile. For every filter tap (r, s) it takes a
+small matrix product: ROWS pixels of the input, which lie a fixed step apart, times the tap's C x panel weights:
+
+    y[p, q..q+ROWS, panel] += x[p·stride + r·dilation - pad, (q..)·stride + s·dilation - pad, :] · w[panel, :, r, s]
+
+so there is no column matrix: the input is read where it lies. Only a band of rows is copied first, with its zero border,
+so that no tap needs to ask whether it is inside; where the taps of a row lie side by side, they are one longer product.
+
+The input gradient is the same loop over dy with the filters turned by 180°, their channels swapped, and the stride's gaps
+filled with zeros. The weight gradient is one product per tap with the pixels as the inner dimension.
 """
+
+from __future__ import annotations
 
 import numpy
 
 from minivgg.kernels.common.jit import compiled
+from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
+from minivgg.kernels.common.remember import remembered
+from minivgg.kernels.common.simd import ROWS, address, gemm_tile, round_up, tile_columns
+from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.registry import algorithm
-from minivgg.spec import Conv2dSpec
+from minivgg.spec import Conv2dSpec, Pair
 
+BAND_BYTES = 512 << 10
+"""Size of the copied band, so that it stays in a core's cache."""
 
-def copies(spec: Conv2dSpec, dtype) -> int:
-    """Bytes, if none of the three arrays lies in C order: each once (and a bias of zeros)."""
-    elements = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q) + spec.k * spec.c // spec.groups * spec.r * spec.s
-    return dtype.itemsize * (elements + spec.k)
-
-
-def in_c_order(kernel, spec, out, *inputs):
-    """Run ``kernel`` on copies in C order of those arrays that do not lie so."""
-    result = out if out.flags.c_contiguous else numpy.empty(out.shape, out.dtype)
-    top, _, left, _ = spec.padding
-    kernel(*map(numpy.ascontiguousarray, inputs), result, *spec.stride, top, left, *spec.dilation)
-    if result is not out:
-        out[...] = result
+DEPTH = 256
+"""Pixels added up in registers before they go to the weight gradient's sum: its rounding error grows with the blocks."""
 
 
 @compiled
-def inside(outputs, stride, offset, size):
-    """The outputs [first, end) whose input, output · stride + offset, lies in [0, size)."""
-    return max(0, -(offset // stride)), min(outputs, (size - 1 - offset) // stride + 1)
+def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover compiled
+    """band[i, j] = x[n, row + i, column + j] of an input spread by (step_h, step_w): zeros in the gaps and beyond the border."""
+    zero = x.dtype.type(0)
+    rows, columns, channels = x.shape[1:]
+    for i in range(band.shape[0]):
+        h, h_gap = (row + i) // step_h, (row + i) % step_h
+        for j in range(band.shape[1]):
+            w, w_gap = (column + j) // step_w, (column + j) % step_w
+            if h_gap == 0 and w_gap == 0 and 0 <= h < rows and 0 <= w < columns:
+                for c in range(channels):
+                    band[i, j, c] = x[n, h, w, c]
+            else:
+                for c in range(channels):
+                    band[i, j, c] = zero
 
 
 @compiled
-def correlate(x, w, b, y, step_p, step_q, top, left, step_r, step_s):
-    """y[n,k,p,q] = b[k] + Σ_crs x[n,c,h,w] · w[k,c,r,s]."""
-    filters, channels, taps_r, taps_s = w.shape
-    filters_of_group = filters * channels // x.shape[1]
-    for n in range(y.shape[0]):
-        for k in range(filters):
-            y[n, k] = b[k]
-            for c in range(channels):
-                image = x[n, k // filters_of_group * channels + c]
-                for r in range(taps_r):
-                    first_p, end_p = inside(y.shape[2], step_p, r * step_r - top, x.shape[2])
-                    for s in range(taps_s):
-                        shift = s * step_s - left
-                        first_q, end_q = inside(y.shape[3], step_q, shift, x.shape[3])
-                        for p in range(first_p, end_p):
-                            row = image[p * step_p + r * step_r - top]
-                            for q in range(first_q, end_q):
-                                y[n, k, p, q] += w[k, c, r, s] * row[q * step_q + shift]
+def pack_filters(w, turned, groups, first, last, u):  # pragma: no cover compiled
+    """u[group, panel, r, s, c, column]: the weights in the order in which the product reads them, for panels first to last.
+
+    ``turned``: the input gradient's filters, rotated by 180° and with the channels of each group swapped.
+    """
+    zero = w.dtype.type(0)
+    taps_h, taps_w, depth, columns = u.shape[2:]
+    outputs = w.shape[1] if turned else w.shape[0] // groups
+    for group in range(groups):
+        for panel in range(first, last):
+            for r in range(taps_h):
+                for s in range(taps_w):
+                    for c in range(depth):
+                        for column in range(columns):
+                            k = panel * columns + column
+                            if k >= outputs:
+                                u[group, panel, r, s, c, column] = zero
+                            elif turned:
+                                u[group, panel, r, s, c, column] = w[group * depth + c, k, taps_h - 1 - r, taps_w - 1 - s]
+                            else:
+                                u[group, panel, r, s, c, column] = w[group * outputs + k, c, r, s]
 
 
 @compiled
-def spread(dy, w, dx, step_p, step_q, top, left, step_r, step_s):
-    """dx[n,c,h,w] = Σ dy[n,k,p,q] · w[k,c,r,s] over the products that x[n,c,h,w] takes part in."""
-    filters, channels, taps_r, taps_s = w.shape
-    filters_of_group = filters * channels // dx.shape[1]
-    dx[...] = 0
-    for n in range(dy.shape[0]):
-        for k in range(filters):
-            for c in range(channels):
-                image = dx[n, k // filters_of_group * channels + c]
-                for r in range(taps_r):
-                    first_p, end_p = inside(dy.shape[2], step_p, r * step_r - top, dx.shape[2])
-                    for s in range(taps_s):
-                        shift = s * step_s - left
-                        first_q, end_q = inside(dy.shape[3], step_q, shift, dx.shape[3])
-                        for p in range(first_p, end_p):
-                            row = image[p * step_p + r * step_r - top]
-                            for q in range(first_q, end_q):
-                                row[q * step_q + shift] += w[k, c, r, s] * dy[n, k, p, q]
+def convolve_band(
+    band, u, bias, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
+):  # pragma: no cover compiled
+    """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group."""
+    zero, size = y.dtype.type(0), y.itemsize
+    rows, columns, outputs = y.shape[1:]
+    groups, panels, taps_h, taps_w, depth, width = u.shape
+    pitch, channels = band.shape[1], band.shape[2]
+    joined = dilation_w == 1 and groups == 1  # the taps of a filter row lie side by side: one longer product
+    products, length = (1, depth * taps_w) if joined else (taps_w, depth)
+    k_first = group * (outputs // groups)
+    for panel in range(panel_first, panel_last):
+        k = k_first + panel * width
+        here = min(width, outputs // groups - panel * width)
+        for p in range(p_first, p_last):
+            for q in range(0, columns, ROWS):
+                whole = here == width and q + ROWS <= columns
+                if whole:
+                    target, step = address(y) + size * (((n * rows + p) * columns + q) * outputs + k), outputs
+                else:
+                    target, step = address(tile), width
+                source, source_step = address(bias) + size * (group * panels + panel) * width, 0
+                for r in range(taps_h):
+                    for s in range(products):
+                        pixel = ((p - p_first) * stride_h + r * dilation_h) * pitch + q * stride_w + s * dilation_w
+                        a = address(band) + size * (pixel * channels + group * depth)
+                        b = address(u) + size * ((((group * panels + panel) * taps_h + r) * taps_w + s) * depth * width)
+                        gemm_tile(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step)
+                        source, source_step = target, step
+                if not whole:
+                    for i in range(min(ROWS, columns - q)):
+                        for j in range(here):
+                            y[n, p, q + i, k + j] = tile[i, j]
+
+
+def band_rows(rows: int, row_bytes: int, stride: int, span: int) -> int:
+    """Output rows whose input, copied with its border, takes about BAND_BYTES."""
+    return max(1, min(rows, (BAND_BYTES // max(row_bytes, 1) - span) // stride + 1))
+
+
+def _work_items(images: int, rows: int, band: int, groups: int, panels: int) -> list[tuple[int, int, int, int, int, int]]:
+    """(image, first row, last row, group, first panel, last panel): bands of rows; few bands are split by panels too."""
+    bands = [(n, p, min(p + band, rows), g) for n in range(images) for p in range(0, rows, band) for g in range(groups)]
+    step = panels if len(bands) >= 8 else max(1, panels * len(bands) // 8)
+    return [(*place, first, min(first + step, panels)) for place in bands for first in range(0, panels, step)]
+
+
+def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
+    w = writable(numpy.ascontiguousarray(w))
+    outputs, depth = (w.shape[1], w.shape[0] // groups) if turned else (w.shape[0] // groups, w.shape[1])
+    columns = tile_columns(w.dtype)
+    u = numpy.empty((groups, -(-outputs // columns), *w.shape[2:], depth, columns), w.dtype)
+    parallel(lambda panel: pack_filters(w, turned, groups, panel, panel + 1, u), u.shape[1])
+    return u
+
+
+def convolve(
+    x: numpy.ndarray, w: numpy.ndarray, turned: bool, bias: numpy.ndarray | None, y: numpy.ndarray, corner: Pair,
+    spread: Pair, stride: Pair, dilation: Pair, groups: int,
+) -> None:  # fmt: skip
+    """y (N, P, Q, K) = conv(x (N, H, W, C) with ``spread - 1`` zeros between its pixels, w) + bias, in channels-last memory.
+
+    ``corner`` is the padding above and to the left; it may be negative.
+    """
+    (images, p, q, outputs), channels, dtype = y.shape, x.shape[3], y.dtype
+    taps_h, taps_w = w.shape[2:]
+    columns = tile_columns(dtype)
+    panels = -(-(outputs // groups) // columns)
+    u = remembered(w, "direct", lambda: _packed(w, False, groups)) if not turned else _packed(w, True, groups)
+    padded = numpy.zeros((groups, panels * columns), dtype)
+    if bias is not None:
+        padded[:, : outputs // groups] = bias.reshape(groups, -1)
+    pitch = (round_up(q, ROWS) - 1) * stride[1] + dilation[1] * (taps_w - 1) + 1
+    span = dilation[0] * (taps_h - 1) + 1
+    band = band_rows(p, pitch * channels * dtype.itemsize, stride[0], span)
+    items = _work_items(images, p, band, groups, panels)
+
+    def work(item: int) -> None:
+        n, p_first, p_last, group, panel_first, panel_last = items[item]
+        rows = numpy.empty(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
+        copy_rows(x, n, p_first * stride[0] - corner[0], -corner[1], *spread, rows)
+        tile = numpy.empty((ROWS, columns), dtype)
+        convolve_band(rows, u, padded, y, n, p_first, p_last, group, panel_first, panel_last, *stride, *dilation, tile)
+
+    parallel(work, len(items))
+
+
+# Weight gradient ------------------------------------------------------------------------------------------------------
 
 
 @compiled
-def collect(dy, x, dw, step_p, step_q, top, left, step_r, step_s):
-    """dw[k,c,r,s] = Σ_npq dy[n,k,p,q] · x[n,c,h,w]; a row at a time in the arrays' dtype, the rows in float64."""
-    filters, channels, taps_r, taps_s = dw.shape
-    filters_of_group = filters * channels // x.shape[1]
-    for k in range(filters):
-        for c in range(channels):
-            for r in range(taps_r):
-                first_p, end_p = inside(dy.shape[2], step_p, r * step_r - top, x.shape[2])
-                for s in range(taps_s):
-                    shift = s * step_s - left
-                    first_q, end_q = inside(dy.shape[3], step_q, shift, x.shape[3])
-                    total = 0.0
-                    for n in range(dy.shape[0]):
-                        for p in range(first_p, end_p):
-                            row = x[n, k // filters_of_group * channels + c, p * step_p + r * step_r - top]
-                            of_row = dy[n, k, p]
-                            part = dw.dtype.type(0)
-                            for q in range(first_q, end_q):
-                                part += of_row[q] * row[q * step_q + shift]
-                            total += part
-                    dw[k, c, r, s] = total
+def accumulate_tap(
+    x, dy, pixels, total, r, s, k_first, k_last, group, stride_h, stride_w, dilation_h, dilation_w, depth_limit, sums
+):  # pragma: no cover compiled
+    """total[k, r, s, c] += Σ dy[pixel, k] · x[pixel seen through tap (r, s), c] for the output channels k_first to k_last.
+
+    x (rows, pitch, C) and dy (P, dy pitch, K) carry their zero borders. With stride 1 both have one pitch, and the rows of
+    an image are one long run of pixels; else each row of dy is a run.
+    """
+    zero, size = x.dtype.type(0), x.itemsize
+    pitch, channels = x.shape[1:]
+    rows, dy_pitch, outputs = dy.shape
+    depth, columns = total.shape[3], sums.shape[1]
+    zeros = numpy.zeros(columns, x.dtype)
+    runs, length = (rows, pixels) if stride_h != 1 or stride_w != 1 else (1, (rows - 1) * dy_pitch + pixels)
+    for run in range(runs):
+        for start in range(0, length, depth_limit):
+            count = min(depth_limit, length - start)
+            pixel = (run * stride_h + r * dilation_h) * pitch + start * stride_w + s * dilation_w
+            for c in range(0, depth, columns):
+                b = address(x) + size * (pixel * channels + group * depth + c)
+                for k in range(k_first, k_last, ROWS):
+                    a = address(dy) + size * ((run * dy_pitch + start) * outputs + k)
+                    gemm_tile(zero, a, b, address(sums), address(zeros), count, 1, outputs, stride_w * channels, columns, 0)
+                    for i in range(min(ROWS, k_last - k)):
+                        for j in range(min(columns, depth - c)):
+                            total[k + i, r, s, c + j] += sums[i, j]
 
 
-@algorithm("conv2d", backend="numba", max_error=1e-5, workspace=copies)
-def output(spec, x, w, b, out):
-    in_c_order(correlate, spec, out, x, w, numpy.zeros(spec.k, x.dtype) if b is None else b)
+def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec: Conv2dSpec) -> None:
+    """dw (K, C/g, R, S) of the problem ``spec``, from x (N, H, W, C) and dy (N, P, Q, K) in channels-last memory."""
+    dtype, columns = x.dtype, tile_columns(x.dtype)
+    pitch = (spec.q - 1) * spec.stride[1] + spec.span[1]
+    height = (spec.p - 1) * spec.stride[0] + spec.span[0]
+    dy_pitch = pitch if spec.stride == (1, 1) else spec.q
+    total = numpy.zeros((spec.k, spec.r, spec.s, spec.c // spec.groups), dtype)
+    group_outputs = spec.k // spec.groups
+    step = round_up(-(-group_outputs // 2), ROWS)
+    items = [
+        (r, s, group, first, min(first + step, (group + 1) * group_outputs))
+        for r in range(spec.r) for s in range(spec.s) for group in range(spec.groups)
+        for first in range(group * group_outputs, (group + 1) * group_outputs, step)
+    ]  # fmt: skip
+    x_room = numpy.zeros(height * pitch * spec.c + columns, dtype)  # the last tile reads a little beyond the last pixel
+    dy_room = numpy.zeros(spec.p * dy_pitch * spec.k + ROWS, dtype)
+    x_image = x_room[: height * pitch * spec.c].reshape(height, pitch, spec.c)
+    dy_image = dy_room[: spec.p * dy_pitch * spec.k].reshape(spec.p, dy_pitch, spec.k)
+    for n in range(spec.n):
+        parts = [(i * height // 8, (i + 1) * height // 8, i * spec.p // 8, (i + 1) * spec.p // 8) for i in range(8)]
+
+        def copy(part: int, n: int = n, parts: list[tuple[int, int, int, int]] = parts) -> None:
+            h_first, h_last, p_first, p_last = parts[part]
+            copy_rows(x, n, h_first - spec.padding[0], -spec.padding[2], 1, 1, x_image[h_first:h_last])
+            copy_rows(dy, n, p_first, 0, 1, 1, dy_image[p_first:p_last])
+
+        def accumulate(item: int) -> None:
+            r, s, group, k_first, k_last = items[item]
+            sums = numpy.empty((ROWS, columns), dtype)
+            accumulate_tap(x_image, dy_image, spec.q, total, r, s, k_first, k_last, group, *spec.stride, *spec.dilation, DEPTH, sums)
+
+        parallel(copy, len(parts))
+        parallel(accumulate, len(items))
+    dw[...] = total.transpose(0, 3, 1, 2)
 
 
-@algorithm("conv2d_grad_input", backend="numba", max_error=1e-5, workspace=copies)
-def input_gradient(spec, dy, w, out):
-    in_c_order(spread, spec, out, dy, w)
+# The algorithm's three directions -------------------------------------------------------------------------------------
 
 
-@algorithm("conv2d_grad_weight", backend="numba", max_error=1e-5, workspace=copies)
-def weight_gradient(spec, dy, x, out):
-    in_c_order(collect, spec, out, dy, x)
+def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> int:
+    """The packed filters, each thread's band, and copies of what does not lie in channels-last memory."""
+    inputs, outputs = (spec.k, spec.c) if turned else (spec.c, spec.k)
+    stride = (1, 1) if turned else spec.stride
+    rows, columns = (spec.h, spec.w) if turned else (spec.p, spec.q)
+    panel = tile_columns(dtype)
+    packed = spec.groups * round_up(outputs // spec.groups, panel) * (inputs // spec.groups * spec.r * spec.s + 1)
+    pitch = (round_up(columns, ROWS) - 1) * stride[1] + spec.span[1]
+    band = band_rows(rows, pitch * inputs * dtype.itemsize, stride[0], spec.span[0])
+    copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel
+    images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
+    weights = spec.k * spec.c // spec.groups * spec.r * spec.s
+    return dtype.itemsize * (packed + get_num_threads() * copied + images + weights)
+
+
+def output_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
+    return _convolution_bytes(spec, dtype, turned=False)
+
+
+def input_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
+    return _convolution_bytes(spec, dtype, turned=True)
+
+
+def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
+    """One image of x and of dy with their borders, the sum, and copies of what does not lie in channels-last memory."""
+    pitch, height = (spec.q - 1) * spec.stride[1] + spec.span[1], (spec.p - 1) * spec.stride[0] + spec.span[0]
+    one = height * pitch * spec.c + spec.p * max(pitch, spec.q) * spec.k + (get_num_threads() + 1) * ROWS * tile_columns(dtype)
+    images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
+    return dtype.itemsize * (one + images + spec.k * spec.c // spec.groups * spec.r * spec.s)
+
+
+@algorithm("conv2d", backend="numba", workspace=output_workspace, channels_last=True)
+def direct(spec, x, w, b, out):
+    """y = conv(x, w) + b."""
+    corner = spec.padding[0], spec.padding[2]
+    into_channels_last(out, lambda y: convolve(channels_last(x), w, False, b, y, corner, (1, 1), spec.stride, spec.dilation, spec.groups))
+
+
+@algorithm("conv2d_grad_input", backend="numba", workspace=input_workspace, channels_last=True)
+def direct_grad_input(spec, dy, w, out):
+    """dx: dy spread by the stride, the filters turned by 180°, and the padding's complement."""
+    corner = spec.span[0] - 1 - spec.padding[0], spec.span[1] - 1 - spec.padding[2]
+    into_channels_last(out, lambda dx: convolve(channels_last(dy), w, True, None, dx, corner, spec.stride, (1, 1), spec.dilation, spec.groups))
+
+
+@algorithm("conv2d_grad_weight", backend="numba", workspace=weight_workspace, channels_last=True)
+def direct_grad_weight(spec, dy, x, out):
+    """dw, summed over images, rows and columns in blocks."""
+    weight_gradient(channels_last(x), channels_last(dy), out, spec)

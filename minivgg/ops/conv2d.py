@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, device_of, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec
@@ -22,7 +22,7 @@ Size = int | tuple[int, ...] | list[int]
 
 
 def _run(operation: str, spec: Conv2dSpec, algorithm: str | None, shape: tuple[int, ...], like: Any, *inputs: Any) -> Any:
-    chosen = select(operation, spec, like.dtype, algorithm)
+    chosen = select(operation, spec, like.dtype, algorithm, device_of(like))
     if chosen.channels_last and shape != spec.weight_shape:
         n, c, h, w = shape
         out = namespace(like).empty((n, h, w, c), like.dtype).transpose(0, 3, 1, 2)
