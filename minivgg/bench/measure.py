@@ -228,7 +228,7 @@ def _take_turns(competitors: Sequence[_Competitor], replicates: int, budget: flo
 def _turn(competitor: _Competitor) -> float:
     """Seconds of one call, averaged over as many as a turn has, after a pause and a call that wakes threads and caches."""
     time.sleep(PAUSE)
-    if competitor.call_seconds < PAUSE:
+    if 0 < competitor.call_seconds < PAUSE:
         competitor.run()
     calls = math.ceil(SHORTEST / competitor.call_seconds) if competitor.call_seconds else 1
     start = time.perf_counter()

@@ -1,5 +1,6 @@
 """The command itself: the verbs, and what becomes of an error or of Ctrl-C."""
 
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -17,12 +18,15 @@ class Verbs(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of our output has seen enough: | head
-            sys.stderr.close()
+        except BrokenPipeError:  # the reader of our output has seen enough, as head has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
             raise typer.Exit(0) from None
         except (OperationError, OSError, ImportError) as error:
             if ctx.params["traceback"]:

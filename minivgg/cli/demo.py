@@ -69,6 +69,8 @@ def demo(
         raise typer.Exit(INTERRUPTED)
     if show:
         webbrowser.open(page.resolve().as_uri())
+    if found.shortfall():
+        screen.print(found.shortfall())
     if found.problems():
         screen.print(f"[bold red]{'; '.join(found.problems())}[/]")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,9 +96,11 @@ def _data() -> dict[str, Any]:
 
 def _cache() -> dict[str, Any]:
     """Where numba keeps compiled kernels: beside each file, or in the user's cache if that cannot be written."""
-    import minivgg.kernels
+    from minivgg.registry import algorithms
 
-    wanted = os.environ.get("NUMBA_CACHE_DIR") or str(Path(list(minivgg.kernels.__path__)[-1]) / "conv2d" / "__pycache__")
+    compiled = next(algorithm for algorithm in algorithms("conv2d").values() if algorithm.backend == "numba")
+    beside = Path(inspect.getfile(inspect.unwrap(compiled.run))).parent / "__pycache__"
+    wanted = os.environ.get("NUMBA_CACHE_DIR") or str(beside)
     fallback = str(Path.home() / ".cache" / "numba")
     for folder in (wanted, fallback):
         nearest = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())

@@ -71,7 +71,7 @@ def gradcheck_table(reports: Sequence[OperationReport]) -> Table:
     shown.columns[-1].justify = "left"
     for report in reports:
         errors = ["-" if error is None else f"{error:.1e}" for error in (report.first, report.second)]
-        mark = "[green]ok[/]" if report.ok else "[bold red]WRONG[/]"
+        mark = "[bold red]WRONG[/]" if not report.ok else "[dim]not differentiable[/]" if report.first is None else "[green]ok[/]"
         shown.add_row(report.name, str(report.samples), f"{report.elements:,}", *errors, f"{RTOL:.0e}", duration(report.seconds), mark)
     return shown
 
@@ -79,7 +79,7 @@ def gradcheck_table(reports: Sequence[OperationReport]) -> Table:
 def verdict(reports: Sequence[OperationReport]) -> str:
     """One sentence for all."""
     wrong = [report.name for report in reports if not report.ok]
-    elements = sum(report.elements for report in reports)
+    checked = [report for report in reports if report.first is not None]
     if wrong:
         return f"[bold red]wrong: {', '.join(wrong)}[/]"
-    return f"{len(reports)} operations, {elements:,} derivatives: all agree with differences"
+    return f"{len(checked)} operations, {sum(report.elements for report in checked):,} derivatives: all agree with differences"

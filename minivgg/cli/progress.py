@@ -59,7 +59,7 @@ class TrainingProgress:
         if self._bar is not None:
             right = f"{step.mean_accuracy:.1%}{self._held_out}"
             shown = {"epoch": f"{step.epoch}/{self._epochs}", "loss": f"{step.mean_loss:.3f}", "right": right}
-            speed = {"speed": f"{step.images_per_second:,.0f}", "left": duration(step.remaining)}
+            speed = {"speed": f"{step.images_per_second:,.0f}", "left": duration(step.remaining) if step.remaining >= 60 else f"{step.remaining:.0f} s"}
             if not self._bar.tasks:
                 self._bar.add_task("", total=step.steps, **shown, **speed)
             self._bar.update(self._bar.tasks[0].id, completed=step.step, **shown, **speed)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: curves, bars, dots on a logarithmic axis, a confusion matrix. Colours come from the page's CSS.
+"""Charts as inline SVG: curves, dots on a logarithmic axis, a confusion matrix, blocks. Colours come from the page's CSS.
 
 Each function takes plain numbers and returns one ``<svg>`` element. Series ``i`` has the class ``s{i}``, for which the page
 defines a colour in light and in dark; every mark carries a ``<title>``, which browsers show when the pointer rests on it.
@@ -14,12 +14,12 @@ from typing import NamedTuple
 Point = tuple[float, float]
 
 
-class Bar(NamedTuple):
-    """One bar of a group: its series, its length, the quartiles around it, and what is said when the pointer rests on it."""
+class Span(NamedTuple):
+    """A median between its quartiles: the series, the three numbers, and what is said when the pointer rests on it."""
 
     series: int
-    value: float
     low: float
+    value: float
     high: float
     note: str
 
@@ -109,37 +109,42 @@ def lines(series: dict[str, list[Point]], x_label: str, y_label: str, logarithmi
     return svg(width, height, body, f"{y_label} over {x_label}")
 
 
-def bars(rows: Sequence[tuple[str, Sequence[Bar]]], x_label: str) -> str:
-    """Groups of horizontal bars, each group with its name."""
-    width, left, right, thick, gap = 760.0, 118.0, 96.0, 17.0, 20.0
-    high = max(max(bar.value, bar.high) for _, group in rows for bar in group)
-    marks = ticks(0, high, 6)
-    scale = (width - left - right) / high
-    height = 34 + sum(len(group) * thick + gap for _, group in rows) + 34
+def spans(groups: Sequence[tuple[str, Sequence[tuple[str, Span]]]], x_label: str) -> str:
+    """Groups of named rows on a logarithmic axis: a dot for each median, a line between its quartiles."""
+    width, left, right, step, gap = 760.0, 196.0, 64.0, 22.0, 16.0
+    every = [span for _, rows in groups for _, span in rows]
+    marks = decades(min(span.low for span in every), max(span.high for span in every))
+    low, high = math.log10(marks[0]), math.log10(marks[-1])
+    high += not high > low
+    height = 22 + sum(len(rows) * step + gap for _, rows in groups) + 42
+
+    def at(value: float) -> float:
+        return left + (math.log10(value) - low) / (high - low) * (width - left - right)
+
     body = []
     for mark in marks:
-        x = left + mark * scale
-        body += [f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{height - 44:.1f}"/>', text(x, height - 28, f"{mark:g}", "tick", "middle")]
+        body += [
+            f'<line class="grid" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="8" y2="{height - 50:.1f}"/>',
+            text(at(mark), height - 30, power(mark), "tick", "middle"),
+        ]
     body.append(text((left + width - right) / 2, height - 6, x_label, "axis", "middle"))
-    y = 26.0
-    for label, group in rows:
-        middle = y + len(group) * thick / 2
-        body.append(text(left - 12, middle + 4, label, "group", "end"))
-        for number, value, q1, q3, note in group:
-            length, line = max(value * scale, 1.5), y + thick / 2
-            body.append(
-                f'<g><title>{escape(note)}</title><rect class="bar s{number}" x="{left}" y="{y + 2:.1f}" width="{length:.1f}" height="{thick - 4:.1f}" rx="3"/>'
-                f'<line class="whisker" x1="{left + q1 * scale:.1f}" x2="{left + q3 * scale:.1f}" y1="{line:.1f}" y2="{line:.1f}"/></g>'
-            )
-            body.append(text(left + max(length, q3 * scale) + 7, line + 4, f"{value:.3g}", "value"))
-            y += thick
+    y = 22.0
+    for label, rows in groups:
+        body.append(text(0, y + 4, label, "group"))
+        for name, span in rows:
+            body += [text(left - 14, y + 4, name, "row", "end"), f'<line class="rail" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>']
+            whisker = f'<line class="whisker s{span.series}" x1="{at(span.low):.1f}" x2="{at(span.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            dot = f'<circle class="dot s{span.series}" cx="{at(span.value):.1f}" cy="{y:.1f}" r="5.5"/>'
+            body.append(f"<g><title>{escape(span.note)}</title>{whisker}{dot}</g>")
+            body.append(text(at(max(span.high, span.value)) + 12, y + 4, f"{span.value:,.0f}" if span.value >= 100 else f"{span.value:.3g}", "value"))
+            y += step
         y += gap
-    return svg(width, height, body, x_label)
+    return svg(width, height, body, x_label, "chart wide")
 
 
 def dots(rows: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], limit: float, x_label: str) -> str:
     """One row a name with dots on a logarithmic axis, and the limit that they must stay left of."""
-    width, left, right, step = 620.0, 190.0, 20.0, 18.0
+    width, left, right, step = 500.0, 150.0, 24.0, 18.0
     floor = 1e-16
     marks = decades(floor, limit * 100)
     low, high = math.log10(marks[0]), math.log10(marks[-1])
@@ -149,7 +154,7 @@ def dots(rows: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], limit: fl
         return left + (math.log10(min(max(value, floor), marks[-1])) - low) / (high - low) * (width - left - right)
 
     body = []
-    for mark in marks[::2]:
+    for mark in marks[::3]:
         body += [
             f'<line class="grid" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="22" y2="{height - 42:.1f}"/>',
             text(at(mark), height - 26, power(mark), "tick", "middle"),

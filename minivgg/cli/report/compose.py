@@ -64,8 +64,8 @@ def tiles(found: Findings, report: Report) -> None:
         report.tile(f"{found.accuracy * 100:.2f} %", "of 360 held-out digits read rightly", "good" if found.accuracy >= GOAL else "")
         report.tile(duration(found.history.seconds), f"of training: {len(found.history.epochs)} epochs, {speed:,.0f} images a second")
     if found.gradients:
-        right, count = sum(report.ok for report in found.gradients), len(found.gradients)
-        elements = sum(report.elements for report in found.gradients)
+        checked = [report for report in found.gradients if report.first is not None]
+        right, count, elements = sum(report.ok for report in checked), len(checked), sum(report.elements for report in checked)
         report.tile(f"{right} of {count}", f"operations with right gradients: {elements:,} derivatives checked", "good" if right == count else "bad")
     if any(result.seconds for result in found.results):
         name, ratio = widest(found)
@@ -139,11 +139,12 @@ def gradients(found: Findings) -> str:
     from minivgg.testing.operations import EPS, RTOL
 
     named = []
-    for report in found.gradients:
+    differentiable = sorted((report for report in found.gradients if report.first is not None), key=lambda report: report.name)
+    for report in differentiable:
         errors = ((1, "first derivative", report.first), (2, "second derivative", report.second))
         named.append((report.name, [(series, name, error) for series, name, error in errors if error is not None]))
     half = (len(named) + 1) // 2
-    label = "largest error of any derivative (relative; absolute where it is small)"
+    label = "largest error (relative; absolute where small)"
     plots = [sections.card(charts.dots(part, RTOL, label)) for part in (named[:half], named[half:]) if part]
     body = [
         [
@@ -153,7 +154,7 @@ def gradients(found: Findings) -> str:
             *("" if error is None else f"{error:.1e}" for error in (report.first, report.second)),
             "<span class=ok>right</span>" if report.ok else "<span class=ko>WRONG</span>",
         ]
-        for report in found.gradients
+        for report in differentiable
     ]
     wrong = [report.name for report in found.gradients if not report.ok]
     verdict = (

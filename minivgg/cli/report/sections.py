@@ -178,19 +178,19 @@ def learning(epochs: Sequence[dict[str, float]], lead: str) -> str:
 
 
 def speed(results: Sequence[Result], lead: str) -> str:
-    """Bars of the medians with quartiles, and the table behind them."""
+    """Dots of the medians with quartiles, and the table behind them."""
     from minivgg.bench.report import by_problem
 
     groups = by_problem(results)
     names = list(dict.fromkeys(result.algorithm for result in results if result.seconds))
-    number = {name: 6 if name == "PyTorch" else i for i, name in enumerate(names, start=1)}
-    bars = []
+    number = {name: 7 if name == "PyTorch" else 1 + i % 6 for i, name in enumerate(names)}
+    timed = []
     for group in groups:
-        timed = sorted((result for result in group if result.seconds), key=lambda result: result.median)
-        bars.append((group[0].problem.label, [_bar(result, number[result.algorithm]) for result in timed]))
+        ranked = sorted((result for result in group if result.seconds), key=lambda result: result.median)
+        timed.append((group[0].problem.label, [(result.algorithm, _span(result, number[result.algorithm])) for result in ranked]))
     lines = "".join(_lines(group) for group in groups)
     head = "".join(f"<th{'' if i < 2 else ' class=n'}>{name}</th>" for i, name in enumerate(HEAD))
-    chart = card(key([(f"s{number[name]}", name) for name in names]), charts.bars(bars, "milliseconds (median; the thin line spans the quartiles)"))
+    chart = card(charts.spans(timed, "milliseconds on a logarithmic axis (dot: median, line: quartiles)"))
     return section("speed", "One layer, many algorithms", lead, chart, card(f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"))
 
 
@@ -215,10 +215,10 @@ def _lines(group: Sequence[Result]) -> str:
     return lines
 
 
-def _bar(result: Result, number: int) -> charts.Bar:
+def _span(result: Result, number: int) -> charts.Span:
     low, median, high = (seconds * 1e3 for seconds in result.quartiles)
     note = f"{result.algorithm}: {median:.3g} ms, {result.gflops:.1f} GFLOP/s, scratch {size(result.workspace)}, error {result.error:.1e}"
-    return charts.Bar(number, median, low, high, note)
+    return charts.Span(number, low, median, high, note)
 
 
 # The machine ----------------------------------------------------------------------------------------------------------
