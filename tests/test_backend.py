@@ -60,7 +60,7 @@ def test_operation_runs_on_another_array_library(operation, sample, device):
     got, kinds = run(operation, sample, device.asarray)
     assert kinds <= {strict_arrays.ndarray}, "part of the result came back as NumPy arrays"
     for a, b in zip(expected, got, strict=True):
-        numpy.testing.assert_array_equal(a, b)
+        numpy.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)  # on the host, other algorithms may be chosen
 
 
 def test_strict_arrays_are_strict(device):
