@@ -7,7 +7,7 @@ visits each one after all of its consumers, when its gradient is complete: no se
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minivgg.autograd.function import Function
@@ -26,21 +26,18 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     ``grad_tensors`` is the gradient with respect to ``tensors``, which may be left out for a single element.
     ``create_graph`` records the computation, so that the gradients can be differentiated again.
     """
-    journey = Journey("backward", tensors, grad_tensors, inputs)
-    arrived = journey.run(create_graph if retain_graph is None else retain_graph, create_graph)
-    receivers = [leaf for leaf, _ in arrived] if inputs is None else dict.fromkeys(_sequence(inputs))
-    with set_grad_enabled(create_graph):
-        for tensor in receivers:
-            gradient = arrived.get(place_of(tensor))
-            if gradient is not None:
-                _accumulate(tensor, gradient, create_graph, owned=journey.own(gradient))
+    receivers = None if inputs is None else _sequence("backward", inputs)
+    engine = Engine("backward", tensors, grad_tensors, receivers, retain_graph, create_graph)
+    for tensor in dict.fromkeys(receivers or [leaf for leaf, _ in engine.arrived]):
+        if place_of(tensor) in engine.arrived:
+            engine.accumulate(tensor, engine.arrived[place_of(tensor)])
 
 
 def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False, *,
     allow_unused: bool | None = None, materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """The gradients of ``outputs`` with respect to ``inputs``, returned; no ``grad`` is touched.
+    """The gradients of ``outputs`` with respect to ``inputs``, returned; no ``grad`` of a leaf is touched.
 
     An input that the outputs do not depend on is an error; with ``allow_unused`` its gradient is None, with
     ``materialize_grads`` zeros.
@@ -52,8 +49,8 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
-    targets = _sequence(inputs)
-    arrived = Journey("grad", outputs, grad_outputs, targets).run(create_graph if retain_graph is None else retain_graph, create_graph)
+    targets = _sequence("grad", inputs)
+    arrived = Engine("grad", outputs, grad_outputs, targets, retain_graph, create_graph).arrived
     results = [arrived.get(place_of(target)) for target in targets]
     for i, (target, result) in enumerate(zip(targets, results, strict=True)):
         if result is None and materialize_grads:
@@ -67,117 +64,107 @@ def place_of(tensor: Tensor) -> Place:
     return (tensor, 0) if tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
 
 
-class Journey:
-    """One journey from the outputs back: to all leaves, or to the ``inputs`` only."""
+class Engine:
+    """One journey from the outputs back: to all leaves, or to the ``inputs`` only. ``arrived`` is what came there."""
 
-    def __init__(self, operation: str, outputs: Any, gradients: Any, inputs: Any) -> None:
-        self.operation = operation
+    def __init__(self, operation: str, outputs: Any, gradients: Any, inputs: Sequence[Tensor] | None, retain_graph: bool | None, create_graph: bool) -> None:
+        roots = _roots(operation, _sequence(operation, outputs), gradients)
+        self.create_graph = create_graph
+        self.wanted = {place_of(tensor) for tensor in inputs or ()}
+        self.plan = None if inputs is None else _plan([place[0] for place, _ in roots], self.wanted)
         self.pending: dict[Any, dict[int, Tensor]] = {}  # for each node or leaf, the gradients of its outputs, so far
         self.heap: list[tuple[int, Function]] = []
-        self.seen: set[int] = set()  # ids of arrays that somebody else may hold
-        roots = list(_roots(operation, _sequence(outputs), _sequence(gradients)))
-        self.wanted = None if inputs is None else _places(operation, _sequence(inputs))
-        self.plan = None if self.wanted is None else _plan([target for (target, _), _ in roots], self.wanted)
-        for place, gradient in roots:
-            self.seen.add(id(gradient.array))
-            if self.wanted is None or place in self.wanted or place[0] in self.plan:
-                self.send(*place, gradient)
-
-    def run(self, retain_graph: bool, create_graph: bool) -> dict[Place, Tensor]:
-        """Visit the nodes from the last made to the first. Returns what arrived at the inputs, or at every leaf."""
-        arrived: dict[Place, Tensor] = {}
+        self.shared = {id(gradient.array) for _, gradient in roots}  # arrays that somebody else may hold
+        self.arrived: dict[Place, Tensor] = {}
         with set_grad_enabled(create_graph):
+            for (target, nr), gradient in roots:
+                if self.plan is None or target in self.plan or (target, nr) in self.wanted:
+                    self.send(target, nr, gradient)
             while self.heap:
                 node = heapq.heappop(self.heap)[1]
-                gradients = self.pending.pop(node)
-                for nr in gradients if node.hooks or node.retained else ():
-                    gradients[nr] = self.call_hooks(node.hooks.get(nr), gradients[nr])
-                    keeper = node.retained[nr]() if nr in node.retained else None
-                    if keeper is not None and keeper.grad_fn is node:
-                        _accumulate(keeper, gradients[nr], create_graph, owned=False)
-                if self.wanted is not None:
-                    arrived.update({(node, nr): gradient for nr, gradient in gradients.items() if (node, nr) in self.wanted})
-                needed = node.needs_input_grad if self.plan is None else self.plan[node]
-                if True not in needed:
-                    continue
-                for edge, need, gradient in zip(node.edges, needed, _call_backward(node, needed, gradients), strict=True):
-                    if need and gradient is not None:
-                        self.send(edge[0], edge[1], gradient)
-                if not retain_graph:
+                self.visit(node, self.pending.pop(node))
+                if not (create_graph if retain_graph is None else retain_graph):
                     node.release()
             for leaf, gradients in self.pending.items():
-                arrived[leaf, 0] = self.call_hooks(leaf._hooks, gradients[0])
-        return arrived
+                self.arrived[leaf, 0] = self.call_hooks(leaf.hooks.get(0, {}), gradients[0])
 
     def send(self, target: Any, nr: int, gradient: Tensor) -> None:
-        slots = self.pending.get(target)
-        if slots is None:
-            self.pending[target] = {nr: gradient}
-            if not isinstance(target, Tensor):
-                heapq.heappush(self.heap, (-target.sequence, target))
-        else:
-            slots[nr] = slots[nr] + gradient if nr in slots else gradient
+        """Add a gradient to those that wait at a place."""
+        waiting = self.pending.get(target)
+        if waiting is not None:
+            waiting[nr] = waiting[nr] + gradient if nr in waiting else gradient
+            return
+        self.pending[target] = {nr: gradient}
+        if not isinstance(target, Tensor):
+            heapq.heappush(self.heap, (-target.sequence, target))
 
-    def call_hooks(self, hooks: Mapping[int, Any] | None, gradient: Tensor) -> Tensor:
-        for hook in list(hooks.values()) if hooks else ():
-            self.seen.add(id(gradient.array))
+    def visit(self, node: Function, gradients: dict[int, Tensor]) -> None:
+        """A node's gradients are complete: call its hooks and its ``backward``, and send on what comes out."""
+        for nr, hooks in node.hooks.items():
+            if nr in gradients:
+                gradients[nr] = self.call_hooks(hooks, gradients[nr])
+        self.arrived.update({(node, nr): gradient for nr, gradient in gradients.items() if (node, nr) in self.wanted})
+        node.needs_input_grad = tuple([edge is not None for edge in node.edges]) if self.plan is None else self.plan[node]
+        if True in node.needs_input_grad:
+            for edge, need, gradient in zip(node.edges, node.needs_input_grad, _call_backward(node, gradients), strict=True):
+                if edge is not None and need and gradient is not None:
+                    self.send(edge[0], edge[1], gradient)
+
+    def call_hooks(self, hooks: dict[float, Any], gradient: Tensor) -> Tensor:
+        for _, hook in sorted(hooks.items()):
             replaced = hook(gradient)
-            if replaced is not None:
-                gradient = as_tensor(replaced, like=gradient)
-                self.seen.add(id(gradient.array))
+            self.shared.update(id(tensor.array) for tensor in (gradient, replaced) if tensor is not None)
+            gradient = gradient if replaced is None else replaced
         return gradient
 
-    def own(self, gradient: Tensor) -> bool:
-        """Whether nobody else holds the array of this gradient, or has been told so before."""
-        key = id(gradient.array)
-        owned = gradient.array.base is None and key not in self.seen
-        self.seen.add(key)
-        return owned
+    def accumulate(self, tensor: Tensor, gradient: Tensor) -> None:
+        """Add to ``tensor.grad``, which shares its memory with no other tensor."""
+        shares = gradient.array.base is not None or id(gradient.array) in self.shared
+        self.shared.add(id(gradient.array))
+        with set_grad_enabled(self.create_graph):
+            if tensor.grad is None:
+                tensor.grad = gradient.clone() if shares or self.create_graph else Tensor(gradient.array)
+            else:
+                tensor.grad = tensor.grad + gradient if self.create_graph else tensor.grad.add_(gradient)
 
 
-def _sequence(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple | Iterator) else (value,)
+def _sequence(operation: str, tensors: Any) -> Sequence[Tensor]:
+    """One tensor or several, each of which must take part in differentiation."""
+    result = tuple(tensors) if isinstance(tensors, list | tuple | Iterator) else (tensors,)
+    for i, tensor in enumerate(result):
+        if not tensor.requires_grad:
+            problem = f"tensor {i} does not require a gradient and was not computed from one that does (or under no_grad)"
+            raise GraphError(operation, problem, shape=tensor.shape)
+    return result
 
 
-def _roots(operation: str, tensors: Sequence[Tensor], gradients: Sequence[Any]) -> Iterator[tuple[Place, Tensor]]:
+def _roots(operation: str, tensors: Sequence[Tensor], gradients: Any) -> list[tuple[Place, Tensor]]:
     """Each output with the gradient that starts there."""
-    if gradients == (None,):
-        gradients = [None] * len(tensors)
-    if len(gradients) != len(tensors):
-        raise GraphError(operation, f"got {len(tensors)} outputs, but {len(gradients)} gradients for them")
-    for tensor, gradient in zip(tensors, gradients, strict=True):
-        if not tensor._requires_grad:
-            raise GraphError(
-                operation, "this tensor does not require a gradient and was not computed from one that does (or under no_grad)", shape=tensor.shape
-            )
-        if gradient is None:
-            if tensor.array.size != 1:
-                problem = f"only a single element has an implied gradient of 1, this tensor has {tensor.array.size}"
-                raise GraphError(operation, f"{problem}; pass the gradient, or reduce it with sum() or mean()", shape=tensor.shape)
-            gradient = Tensor(namespace(tensor.array).ones_like(tensor.array))
-        gradient = as_tensor(gradient, like=tensor)
+    given = gradients if isinstance(gradients, list | tuple) else [gradients] if gradients is not None else [None] * len(tensors)
+    if len(given) != len(tensors):
+        raise GraphError(operation, f"got {len(tensors)} outputs, but {len(given)} gradients for them")
+    roots = []
+    for tensor, gradient in zip(tensors, given, strict=True):
+        if gradient is None and tensor.array.size != 1:
+            problem = f"only a single element has an implied gradient of 1, this tensor has {tensor.array.size}"
+            raise GraphError(operation, f"{problem}; pass the gradient, or reduce it with sum() or mean()", shape=tensor.shape)
+        gradient = as_tensor(namespace(tensor.array).ones_like(tensor.array) if gradient is None else gradient, like=tensor)
         if gradient.shape != tensor.shape:
             raise ShapeError(operation, f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
-        yield place_of(tensor), gradient.to(tensor.dtype)
-
-
-def _places(operation: str, inputs: Sequence[Tensor]) -> set[Place]:
-    for i, tensor in enumerate(inputs):
-        if not tensor._requires_grad:
-            raise GraphError(operation, f"input {i}, of shape {tensor.shape}, does not require a gradient")
-    return set(map(place_of, inputs))
+        roots.append((place_of(tensor), gradient.to(tensor.dtype)))
+    return roots
 
 
 def _plan(starts: Sequence[Any], wanted: set[Place]) -> dict[Function, tuple[bool, ...]]:
     """The nodes on the way to something wanted, each with the arguments whose gradient leads there."""
     targets = {target for target, _ in wanted}
     found: set[Function] = set()
-    stack = [start for start in starts if not isinstance(start, Tensor)]
+    stack = list(starts)
     while stack:
         node = stack.pop()
-        if node not in found:
+        if isinstance(node, Function) and node not in found:
             found.add(node)
-            stack.extend(edge[0] for edge in node.edges if edge is not None and not isinstance(edge[0], Tensor))
+            stack.extend(edge[0] for edge in node.edges if edge is not None)
     plan: dict[Function, tuple[bool, ...]] = {}
     for node in sorted(found, key=lambda node: node.sequence):  # sources first
         needed = tuple([edge is not None and (edge[0] in targets or edge[0] in plan) for edge in node.edges])
@@ -186,38 +173,22 @@ def _plan(starts: Sequence[Any], wanted: set[Place]) -> dict[Function, tuple[boo
     return plan
 
 
-def _call_backward(node: Function, needed: tuple[bool, ...], gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
+def _call_backward(node: Function, gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
     """The gradients of a node's arguments, each of the shape and dtype that the argument had."""
-    if node.outputs is None:
-        arguments = [gradients[0]]
-    else:
+    arguments: Any = gradients.values()
+    if node.outputs is not None:
         xp = namespace(next(iter(gradients.values())).array)
         arguments = [gradients[nr] if nr in gradients else Tensor(xp.zeros(*like)) for nr, like in enumerate(node.outputs)]
-    full, node.needs_input_grad = node.needs_input_grad, needed
-    try:
-        results = type(node).backward(node, *arguments)
-    finally:
-        node.needs_input_grad = full
+    results = type(node).backward(node, *arguments)
     results = list(results) if type(results) is tuple else [results]
     if len(results) != len(node.edges):
         raise GraphError(node.name, f"backward returned {len(results)} gradients, forward took {len(node.edges)} arguments")
     for i, (edge, result) in enumerate(zip(node.edges, results, strict=True)):
         if edge is None or result is None:
             continue
-        if not isinstance(result, Tensor):
-            raise GraphError(node.name, f"backward returned {type(result).__name__} for argument {i}; it must return tensors and None")
-        if result.array.shape != edge[2]:
-            raise ShapeError(node.name, f"backward returned a gradient of shape {result.shape} for argument {i} of shape {edge[2]}")
+        if not isinstance(result, Tensor) or result.array.shape != edge[2]:
+            came = f"a tensor of shape {result.shape}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
+            raise ShapeError(node.name, f"backward must return a tensor of shape {edge[2]} (or None) for argument {i}, got {came}")
         if result.array.dtype != edge[3]:
             results[i] = result.to(edge[3])
     return results
-
-
-def _accumulate(tensor: Tensor, gradient: Tensor, create_graph: bool, owned: bool) -> None:
-    """Add to ``tensor.grad``, which shares its memory with no other tensor."""
-    if tensor.grad is None:
-        tensor.grad = gradient.clone() if create_graph else gradient.detach() if owned else Tensor(gradient.array.copy())
-    elif create_graph:
-        tensor.grad = tensor.grad + gradient
-    else:
-        tensor.grad += gradient

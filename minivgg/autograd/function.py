@@ -18,15 +18,13 @@ PyTorch's form with ``@staticmethod`` and ``ctx`` works too: ``ctx`` is the node
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from minivgg.autograd.grad_mode import grad_mode
-from minivgg.autograd.tensor import Tensor
+from minivgg.autograd.tensor import NO_HOOKS, Tensor
 from minivgg.backend import FLOATING, Array, is_array
 from minivgg.errors import GraphError
 
@@ -34,29 +32,20 @@ Edge = tuple[Any, int, tuple[int, ...], numpy.dtype]
 """Where a gradient goes: the node (or leaf tensor), which of its outputs, and the shape and dtype it must have."""
 
 _sequence = itertools.count()
-_UNVERSIONED = [0, 0]
 
 
 class Function:
-    """A recorded operation.
+    """A recorded operation; all that a subclass does not define is set by ``apply``."""
 
-    ``edges``             for each argument of ``apply``, where its gradient goes, or None
-    ``needs_input_grad``  for each argument of ``apply``, is its gradient wanted?
-    ``sequence``          when it was recorded: greater than that of everything it was computed from
-    ``outputs``           the shape and dtype of each output, None if there is one only
-    ``hooks, retained``   functions to be called with an output's gradient, and tensors that keep it, by output number
-    """
-
-    edges: list[Edge | None]
-    needs_input_grad: tuple[bool, ...]
-    sequence: int
-    outputs: list[tuple[tuple[int, ...], numpy.dtype]] | None = None
-    hooks: Mapping[int, dict[int, Any]] = MappingProxyType({})
-    retained: Mapping[int, weakref.ref[Tensor]] = MappingProxyType({})
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-
-    _saved: Sequence[Any] | None = ()
+    edges: list[Edge | None]  # for each argument, where its gradient goes
+    needs_input_grad: tuple[bool, ...]  # for each argument, is its gradient wanted?
+    sequence: int  # greater than that of every node it was computed from
+    outputs: list[tuple[tuple[int, ...], numpy.dtype]] | None = None  # shapes and dtypes, if there are several outputs
+    is_view: bool = False  # an output shows the memory of an argument
+    hooks: Any = NO_HOOKS  # for some outputs, by number, functions to be called with the gradient
+    _saved: Any = ()
     _non_differentiable: tuple[Array, ...] = ()
 
     @property
@@ -75,7 +64,7 @@ class Function:
         self._non_differentiable = outputs
 
     @property
-    def saved_tensors(self) -> tuple[Tensor, ...]:
+    def saved_tensors(self) -> tuple[Any, ...]:
         """What was saved, as tensors: inputs and outputs keep their place in the graph, so any order works."""
         if self._saved is None:
             raise GraphError(
@@ -83,87 +72,66 @@ class Function:
             )
         return tuple([self._restore(*entry) for entry in self._saved])
 
+    def release(self) -> None:
+        """Free the saved arrays; a second backward then says so."""
+        self._saved = None if self._saved else ()
+
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run ``forward`` on the arrays of the arguments and, if a gradient may be wanted, record the node."""
-        node, arrays, recorded = cls._begin(args)
-        result = _run(cls.forward, node, arrays)
+        node, arrays = cls.prepare(args)
+        result = cls.run(node, arrays)
         results = result if type(result) is tuple else (result,)
-        outputs = [Tensor(array if is_array(array) else numpy.asarray(array)) for array in results]  # NumPy makes scalars of arrays without dimensions
+        outputs = [Tensor(array if is_array(array) else numpy.asarray(array)) for array in results]  # without dimensions, NumPy returns scalars
         for output in outputs:
-            if output.array.base is not None or any(output.array is array for array in arrays):
-                _share_memory(output, args)
-        if recorded:
-            node._record(args, arrays, results, outputs)
+            for arg in args:
+                if isinstance(arg, Tensor) and _shows(output.array, arg.array):
+                    node.is_view, output._base = True, arg if arg._base is None else arg._base
+                    output._version, output._made_at = arg._version, arg._version[1]  # views count changes together
+        if True in node.needs_input_grad:
+            node.record(args, arrays, results, outputs)
         return tuple(outputs) if results is result else outputs[0]
 
     @classmethod
-    def apply_(cls, target: Tensor, *args: Any) -> Tensor:
-        """The same in place: ``target``, the first argument, takes on the result and its place in the graph.
-
-        ``forward`` may write into its first array and return it, or return a new array, which is then copied over.
-        """
-        operation = f"{cls.__name__} in place"
-        node, arrays, recorded = cls._begin((target, *args))
-        if recorded and target._requires_grad and target.grad_fn is None:
-            raise GraphError(
-                operation,
-                "a leaf that requires a gradient cannot be changed in place; use no_grad() or an operation that returns a new tensor",
-                shape=target.shape,
-            )
-        if target._base is not None and (recorded or (grad_mode.enabled and target._base._requires_grad)):
-            raise GraphError(
-                operation, "a view cannot be changed in place in a graph; index the tensor that it is a view of (x[i] = ...), or clone() it", shape=target.shape
-            )
-        if not getattr(target.array.flags, "writeable", True):
-            raise GraphError(operation, "the memory of this tensor is read-only (expanded or frozen); clone() it first", shape=target.shape)
-        result = _run(cls.forward, node, arrays)
-        if result is not target.array:
-            if result.shape != target.shape:
-                raise GraphError(operation, f"the result has shape {result.shape}, the tensor {target.shape}")
-            target.array[...] = result
-        if recorded:
-            node._record((target, *args), arrays, (result,), [target], changes=1)
-            target._version[1] += 1
-            if target._retained:
-                target.retain_grad()
-        target._version[0] += 1
-        return target
-
-    @classmethod
-    def _begin(cls, args: tuple[Any, ...]) -> tuple[Function, list[Any], bool]:
-        """A node with its edges, the arguments with arrays in place of tensors, and whether any gradient may be wanted."""
-        node = cls()
+    def prepare(cls, args: tuple[Any, ...]) -> tuple[Function, list[Any]]:
+        """A node with its edges, and the arguments with arrays in place of tensors."""
+        node, enabled = cls(), grad_mode.enabled
         arrays: list[Any] = []
         edges: list[Edge | None] = []
-        needed: list[bool] = []
-        enabled = grad_mode.enabled
         for arg in args:
-            edge = None
+            array, edge = arg, None
             if isinstance(arg, Tensor):
                 array = arg.array
-                if enabled:
-                    if arg._base is not None and arg._made_at != arg._version[1]:
-                        raise GraphError(cls.__name__, "this view was taken before its tensor was changed in place; take the view again", shape=arg.shape)
-                    if arg._requires_grad:
-                        edge = (arg if arg.grad_fn is None else arg.grad_fn, arg.output_nr, array.shape, array.dtype)
+                if enabled and arg._base is not None and arg._made_at != arg._version[1]:
+                    raise GraphError(cls.__name__, "this view was taken before its tensor was changed in place; take the view again", shape=arg.shape)
+                if enabled and arg._requires_grad:
+                    edge = (arg if arg.grad_fn is None else arg.grad_fn, arg.output_nr, array.shape, array.dtype)
                 for other in arrays:
                     if other is array:
-                        array = array.view()  # saved arrays are told apart by identity
-                        break
-                arrays.append(array)
-            else:
-                arrays.append(arg)
+                        array = array.view()  # record() tells arrays apart by identity
+            arrays.append(array)
             edges.append(edge)
-            needed.append(edge is not None)
-        node.edges, node.needs_input_grad = edges, tuple(needed)
-        return node, arrays, True in needed
+        node.edges, node.needs_input_grad = edges, tuple([edge is not None for edge in edges])
+        return node, arrays
 
-    def _record(self, args: tuple[Any, ...], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int = 0) -> None:
-        """Make this node the origin of its outputs, and note where each saved array belongs."""
-        self.sequence = next(_sequence)
+    @classmethod
+    @numpy.errstate(divide="ignore", over="ignore", invalid="ignore")  # inf and nan are results, as in PyTorch, not warnings
+    def run(cls, node: Function, arrays: list[Any]) -> Any:
+        return cls.forward(node, *arrays)
+
+    def record(self, args: tuple[Any, ...], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int = 0) -> None:
+        """Make this node the origin of its outputs, and note where each saved array belongs.
+
+        An entry is (array, output -1, -2, ... or input 0, 1, ... or None, its version, the version that backward expects).
+        """
         if self._saved:
-            self._saved = [_trace(saved, args, arrays, results, outputs, changes) for saved in self._saved]
+            known = {
+                id(array): (array, i, arg._version, arg._version[0]) for i, (array, arg) in enumerate(zip(arrays, args, strict=True)) if isinstance(arg, Tensor)
+            }
+            for nr, (result, out) in enumerate(zip(results, outputs, strict=True)):
+                known[id(result)] = (out.array, -1 - nr, out._version, out._version[0] + changes)
+            self._saved = [known.get(id(saved)) or (saved, None, [0], 0) for saved in self._saved]
+        self.sequence = next(_sequence)
         if len(outputs) > 1:
             self.outputs = [(out.shape, out.dtype) for out in outputs]
         for nr, (result, output) in enumerate(zip(results, outputs, strict=True)):
@@ -171,65 +139,23 @@ class Function:
                 output.grad_fn, output.output_nr, output._requires_grad = self, nr, True
 
     def _restore(self, array: Array | None, source: int | None, version: list[int], saved_at: int) -> Any:
-        """A saved array as a tensor; when the computation is recorded, one that is linked to where the array came from."""
+        """A saved array as a tensor; while the computation is recorded, one that is linked to where the array came from."""
         if array is None:
             return None
         if version[0] != saved_at:
             problem = f"an array of shape {array.shape} that it saved for backward was changed in place afterwards (version {version[0]}, expected {saved_at})"
             raise GraphError(self.name, f"{problem}; clone() the tensor before changing it")
-        tensor = Tensor(array.view())
+        tensor = Tensor(array.view() if is_array(array) else numpy.asarray(array))
         tensor._version = version
-        if not grad_mode.enabled or source is None:
-            return tensor
-        if source < 0:
-            tensor.grad_fn, tensor.output_nr = self, -1 - source
-        else:
-            edge = self.edges[source]
-            if edge is None:
-                return tensor
-            if isinstance(edge[0], Tensor):
-                return edge[0]  # the leaf itself
-            tensor.grad_fn, tensor.output_nr = edge[0], edge[1]
-        tensor._requires_grad = True
+        if grad_mode.enabled and source is not None:
+            origin = (self, -1 - source) if source < 0 else self.edges[source]
+            if origin is not None and isinstance(origin[0], Tensor):
+                return origin[0]  # the leaf itself
+            if origin is not None:
+                tensor.grad_fn, tensor.output_nr, tensor._requires_grad = origin[0], origin[1], True
         return tensor
 
-    def release(self) -> None:
-        """Free the saved arrays; a second backward then says so."""
-        if self._saved:
-            self._saved = None
 
-    def hooks_of(self, output_nr: int) -> dict[int, Any]:
-        """The hooks on one output, to be called with its gradient in the order of their keys."""
-        if output_nr not in self.hooks:
-            self.hooks = {**self.hooks, output_nr: {}}
-        return self.hooks[output_nr]
-
-
-@numpy.errstate(divide="ignore", over="ignore", invalid="ignore")  # inf and nan are results, as in PyTorch, not warnings
-def _run(forward: Callable[..., Any], node: Function, arrays: list[Any]) -> Any:
-    return forward(node, *arrays)
-
-
-def _trace(saved: Any, args: Sequence[Any], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int) -> tuple[Any, ...]:
-    """A saved array, where it belongs (output -1, -2, ..., input 0, 1, ... or None), its version, and the one that backward expects."""
-    for nr, result in enumerate(results):
-        if saved is result:
-            version = outputs[nr]._version
-            return outputs[nr].array, -1 - nr, version, version[0] + changes
-    for i, array in enumerate(arrays):
-        if saved is array and isinstance(args[i], Tensor):
-            version = args[i]._version
-            return saved, i, version, version[0]
-    return saved if saved is None or is_array(saved) else numpy.asarray(saved), None, _UNVERSIONED, 0
-
-
-def _share_memory(output: Tensor, args: Sequence[Any]) -> None:
-    """A view counts changes together with what it is a view of."""
-    array = output.array
-    for source in args:
-        if isinstance(source, Tensor) and (
-            array is source.array or (array.base is not None and (array.base is source.array or array.base is source.array.base))
-        ):
-            output._version, output._made_at = source._version, source._version[1]
-            output._base = source if source._base is None else source._base
-            return
+def _shows(array: Array, other: Array) -> bool:
+    """Whether ``array`` is the other one or a view of the same memory."""
+    return array is other or (array.base is not None and (array.base is other or array.base is other.base))

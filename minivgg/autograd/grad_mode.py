@@ -16,59 +16,43 @@ class GradMode(threading.local):
 grad_mode = GradMode()
 
 
-class _Switch(contextlib.ContextDecorator):
-    mode: bool
-
-    def __new__(cls, function: Any = None) -> Any:
-        return super().__new__(cls) if function is None else cls()(function)  # @no_grad without parentheses
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def _recreate_cm(self) -> _Switch:
-        return type(self)()  # a decorated function may call itself, or run in several threads
+class _Mode(contextlib.ContextDecorator):
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
 
     def __enter__(self) -> None:
-        self._before.append(grad_mode.enabled)
-        grad_mode.enabled = self.mode
+        self.before, grad_mode.enabled = grad_mode.enabled, self.mode
 
     def __exit__(self, *exception: object) -> None:
-        grad_mode.enabled = self._before.pop()
+        grad_mode.enabled = self.before
+
+    def _recreate_cm(self) -> _Mode:
+        return _Mode(self.mode)  # a decorated function may call itself, or run in several threads
 
 
-class no_grad(_Switch):
-    """Record nothing: ``with no_grad(): ...`` or ``@no_grad()``."""
-
-    mode = False
-
-
-class enable_grad(_Switch):
-    """Record again inside ``no_grad``."""
-
-    mode = True
-
-
-class set_grad_enabled:
-    """Record or not, by value: as a statement until further notice, for a ``with`` block, or for a decorated function.
-
-    >>> with set_grad_enabled(False):
-    ...     is_grad_enabled()
-    False
-    """
+class set_grad_enabled(_Mode):
+    """Record or not, by value: as a statement until further notice, for a ``with`` block, or for a decorated function."""
 
     def __init__(self, mode: bool) -> None:
-        self.mode = bool(mode)
-        self._before, grad_mode.enabled = grad_mode.enabled, self.mode
-
-    def __call__(self, function: Any) -> Any:
-        grad_mode.enabled = self._before
-        return (enable_grad if self.mode else no_grad)()(function)
+        super().__init__(bool(mode))
+        super().__enter__()
 
     def __enter__(self) -> None:
-        pass
+        pass  # switched already
 
-    def __exit__(self, *exception: object) -> None:
-        grad_mode.enabled = self._before
+    def __call__(self, function: Any) -> Any:
+        self.__exit__()
+        return super().__call__(function)
+
+
+def no_grad() -> _Mode:
+    """Record nothing: ``with no_grad():``, or ``@no_grad()`` before a function."""
+    return _Mode(False)
+
+
+def enable_grad() -> _Mode:
+    """Record again inside ``no_grad``."""
+    return _Mode(True)
 
 
 def is_grad_enabled() -> bool:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minivgg.autograd import no_grad
-from minivgg.autograd.tensor import RemovableHandle
+from minivgg.hooks import RemovableHandle
 from minivgg.inspect.execution import evaluation, example_inputs, tensors_in
 from minivgg.nn import Module, ModuleList, Sequential
 from minivgg.ops.cast import check_device

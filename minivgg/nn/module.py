@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from minivgg.autograd import Tensor, as_tensor, no_grad
-from minivgg.autograd.tensor import RemovableHandle
 from minivgg.creation import zeros
 from minivgg.errors import ArgumentError, DtypeError, OperationError, message
+from minivgg.hooks import RemovableHandle
 from minivgg.nn.hooks import call_with_hooks
 from minivgg.nn.parameter import Parameter
 

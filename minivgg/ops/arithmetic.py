@@ -12,6 +12,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.errors import DtypeError, ShapeError
+from minivgg.ops.inplace import in_place
 from minivgg.ops.promotion import Operand, operands
 from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
@@ -132,17 +133,17 @@ def _not_two_booleans(operation: str, a: Tensor, b: Tensor) -> tuple[Tensor, Ten
 
 
 def _in_place(node: type[Function], name: str) -> Callable[..., Tensor]:
-    def apply_(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
+    def overwrite(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
         a, b = operands(name, input, other if alpha == 1 else mul(other, alpha), floating=node is Div)
         if a is not input:
             raise DtypeError(name, f"the result would be {a.dtype}, which does not fit in a tensor of {input.dtype}")
         if node is Sub:
             _not_two_booleans(name, a, b)
-        return node.apply_(input, b)
+        return in_place(node, input, b)
 
-    apply_.__name__ = apply_.__qualname__ = name
-    apply_.__doc__ = f"``{name[:-1]}`` in place: the result must have this tensor's dtype and shape."
-    return apply_
+    overwrite.__name__ = overwrite.__qualname__ = name
+    overwrite.__doc__ = f"``{name[:-1]}`` in place: the result must have this tensor's dtype and shape."
+    return overwrite
 
 
 for _operator, _function, _node in (("add", add, Add), ("sub", sub, Sub), ("mul", mul, Mul), ("truediv", div, Div)):

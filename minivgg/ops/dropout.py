@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.inplace import in_place
 from minivgg.random import default_generator
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -69,8 +69,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     keep = dropout_mask(default_generator.seed_for_mask() if seed is None else seed, input.shape, p)
     scale = 1 / (1 - p) if p < 1 else 0.0
-    apply: Any = Dropout.apply_ if inplace else Dropout.apply
-    return apply(input, namespace(input.array).asarray(keep), scale, inplace)
+    args = namespace(input.array).asarray(keep), scale, inplace
+    return in_place(Dropout, input, *args) if inplace else Dropout.apply(input, *args)
 
 
 def _philox(seed: int, block: int) -> list[int]:

@@ -15,6 +15,7 @@ from minivgg.autograd import Function, Tensor, as_tensor, method
 from minivgg.backend import Array, is_array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.cast import to
+from minivgg.ops.inplace import in_place
 from minivgg.ops.reduce import sum_to
 from minivgg.ops.where import keep
 from minivgg.registry import ErrorSample, Operation, Sample
@@ -141,7 +142,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     basic, advanced = read_index("setitem", index)
     value = to(as_tensor(value, like=input), input.dtype)
     try:
-        Set.apply_(input, value, basic, advanced)
+        in_place(Set, input, value, basic, advanced)
     except IndexError as error:
         raise OutOfRangeError("setitem", str(error), input=input.shape) from None
     except ValueError as error:

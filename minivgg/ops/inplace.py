@@ -1,14 +1,52 @@
-"""Overwriting all elements in place: copy_, fill_, zero_."""
+"""In-place operations: what may be overwritten, and how the new value enters the graph; copy_, fill_, zero_."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from minivgg.autograd import Function, Tensor, as_tensor, method
-from minivgg.errors import ShapeError
+from minivgg.autograd import Function, Tensor, as_tensor, is_grad_enabled, method
+from minivgg.errors import GraphError, ShapeError
 from minivgg.ops.cast import to
+from minivgg.ops.hooks import forget_retained, retain_grad
 from minivgg.ops.reduce import sum_to
 from minivgg.ops.where import zero_of
+
+
+def in_place(function: type[Function], target: Tensor, *args: Any) -> Tensor:
+    """``function.apply(target, *args)``, whose result overwrites ``target`` and takes its place in the graph.
+
+    ``forward`` may write into its first array and return it, or return a new array, which is then copied over.
+    Whatever was saved of the old value for backward is noticed there as changed.
+    """
+    node, arrays = function.prepare((target, *args))
+    recorded = True in node.needs_input_grad
+    _check_target(f"{function.__name__} in place", target, recorded)
+    result = function.run(node, arrays)
+    if result is not target.array:
+        if result.shape != target.shape:
+            raise ShapeError(f"{function.__name__} in place", f"the result has shape {result.shape}, the tensor {target.shape}")
+        target.array[...] = result
+    if recorded:
+        if target.retains_grad:
+            forget_retained(target)
+        node.record((target, *args), arrays, (result,), [target], changes=1)
+        target._version[1] += 1
+        if target.retains_grad:
+            retain_grad(target)  # that of the new value
+    target._version[0] += 1
+    return target
+
+
+def _check_target(operation: str, target: Tensor, recorded: bool) -> None:
+    if recorded and target.is_leaf and target.requires_grad:
+        problem = "a leaf that requires a gradient cannot be changed in place; use no_grad() or an operation that returns a new tensor"
+    elif target._base is not None and (recorded or (is_grad_enabled() and target._base.requires_grad)):
+        problem = "a view cannot be changed in place in a graph; index the tensor that it is a view of (x[i] = ...), or clone() it"
+    elif not getattr(target.array.flags, "writeable", True):
+        problem = "the memory of this tensor is read-only (expanded or frozen); clone() it first"
+    else:
+        return
+    raise GraphError(operation, problem, shape=target.shape)
 
 
 class Copy(Function):
@@ -33,7 +71,7 @@ def copy_(input: Tensor, source: Any) -> Tensor:
     """
     source = to(as_tensor(source, like=input), input.dtype)
     try:
-        return Copy.apply_(input, source)
+        return in_place(Copy, input, source)
     except ValueError:
         raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}") from None
 

@@ -10,6 +10,7 @@ from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.cast import to
+from minivgg.ops.inplace import in_place
 from minivgg.ops.where import keep
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -148,7 +149,7 @@ def clamp_(input: Tensor, min: float | None = None, max: float | None = None) ->
     _check_bounds("clamp_", min, max)
     if input.dtype not in FLOATING and (input.dtype.kind == "b" or isinstance(min, float) or isinstance(max, float)):
         raise DtypeError("clamp_", f"the result would not fit in a tensor of {input.dtype}")
-    return Clamp.apply_(input, min, max)
+    return in_place(Clamp, input, min, max)
 
 
 def _check_bounds(operation: str, *bounds: float | None) -> None:

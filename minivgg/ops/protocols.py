@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor, method
-from minivgg.backend import FLOATING, Array
+from minivgg.backend import FLOATING, Array, device_of
 from minivgg.errors import DtypeError, GraphError, ShapeError
 
 # Sizes ----------------------------------------------------------------------------------------------------------------
@@ -29,6 +29,7 @@ def stride(self: Tensor) -> tuple[int, ...]:
     return tuple(step // self.array.itemsize for step in self.array.strides)
 
 
+method("device")(property(lambda self: device_of(self.array), doc="Where the elements lie: ``cpu`` or ``cuda:0``."))
 method("dim")(lambda self: self.array.ndim)
 method("numel")(lambda self: self.array.size)
 method("itemsize")(property(lambda self: self.array.itemsize, doc="Bytes of one element."))

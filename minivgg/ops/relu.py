@@ -9,6 +9,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import DtypeError
+from minivgg.ops.inplace import in_place
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -37,7 +38,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """
     if input.dtype not in FLOATING:
         raise DtypeError("relu", f"takes float32 or float64, got {input.dtype}")
-    return ReLU.apply_(input, True) if inplace else ReLU.apply(input, False)
+    return in_place(ReLU, input, True) if inplace else ReLU.apply(input, False)
 
 
 method("relu")(lambda self: relu(self))
