@@ -39,7 +39,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
         parts = [default_collate(part) for part in zip(*batch, strict=True)]
         return tuple(parts) if isinstance(first, tuple) else parts
     raise DtypeError(
-        "default_collate", f"takes tensors, arrays, numbers, text, tuples, lists and dictionaries of them, got {type(first).__name__}; pass collate_fn"
+        "default_collate", f"takes tensors, arrays, numbers, text and tuples, lists or dicts of them, got {type(first).__name__}; pass collate_fn"
     )
 
 
