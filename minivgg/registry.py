@@ -209,7 +209,7 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
     for preferred, _ in _POLICIES[operation](spec, dtype):
         if known[preferred].refusal(spec, dtype, device) is None:
             return known[preferred]
-    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype))
+    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, device=device))
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
 
 
@@ -225,8 +225,8 @@ class Candidate:
     """Bytes of scratch memory, 0 where it does not apply."""
 
 
-def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None) -> list[Candidate]:
-    """Every algorithm with the sentence that speaks for it or refuses it, the preferred ones first.
+def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> list[Candidate]:
+    """Every algorithm with the sentence that speaks for it or refuses it on ``device``, the preferred ones first.
 
     The chosen one is ``name`` if that is given, else the first of the policy's list that applies; none may be.
     """
@@ -234,7 +234,7 @@ def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None =
     ranked = dict(_POLICIES[operation](spec, dtype))
     result: list[Candidate] = []
     for each in [*ranked, *(other for other in known if other not in ranked)]:
-        refusal = known[each].supports(spec, dtype)
+        refusal = known[each].refusal(spec, dtype, device)
         if refusal:
             reason = f"asked for, but {refusal}" if each == name else refusal
         elif each == name:
@@ -283,11 +283,11 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32") -> Explanation:
+def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32", device: str = "cpu") -> Explanation:
     """Which algorithm would compute a problem here and now, and what speaks for or against each, with its scratch memory.
 
-    ``spec`` is a Conv2dSpec, a Pool2dSpec or a problem string. An algorithm forced by ``use_algorithm`` or by the environment
-    counts.
+    ``spec`` is a Conv2dSpec, a Pool2dSpec or a problem string, ``device`` where the arrays lie (``Tensor.device``). An
+    algorithm forced by ``use_algorithm`` or by the environment counts.
 
     >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
     'winograd_f4'
@@ -301,4 +301,4 @@ def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32") -> Exp
     if isinstance(spec, str):
         spec = Conv2dSpec.parse(spec) if operation.startswith("conv2d") else Pool2dSpec.parse(spec, operation)
     dtype = numpy.dtype(dtype)
-    return Explanation(operation, spec, dtype, tuple(candidates(operation, spec, dtype, forced(operation.partition("_grad_")[0]))))
+    return Explanation(operation, spec, dtype, tuple(candidates(operation, spec, dtype, forced(operation.partition("_grad_")[0]), device)))

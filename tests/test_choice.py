@@ -1,0 +1,248 @@
+"""Who computes: the policy behind "auto", what a user forces, and what ``explain`` says about it."""
+
+import dataclasses
+import json
+import re
+import threading
+
+import numpy
+import pytest
+
+import minivgg
+import minivgg.nn.functional as F
+from minivgg import registry
+from minivgg.errors import ArgumentError, UnsupportedError
+from minivgg.registry import algorithms, forced, select
+from minivgg.spec import Conv2dSpec, Pool2dSpec
+
+DIRECTIONS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")
+float32 = numpy.dtype("float32")
+plain = Conv2dSpec.parse("n1 c4 h8 w8 k4 r3 p1")
+too_long = Conv2dSpec.parse("n1 c512 h256 w256 k1 r256")
+SENTENCE = "a single column takes 128 MiB, more than 20 MiB"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_forced_from_outside(monkeypatch):
+    monkeypatch.delenv("MINIVGG_CONV2D", raising=False)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The (operation, algorithm) of every kernel that ``conv2d`` and its gradients run."""
+    seen = []
+
+    def watched(operation, *args):
+        chosen = select(operation, *args)
+        seen.append((operation, chosen.name))
+        return chosen
+
+    monkeypatch.setattr("minivgg.ops.conv2d.select", watched)
+    return seen
+
+
+def layer():
+    return minivgg.randn(1, 2, 5, 5, requires_grad=True), minivgg.randn(3, 2, 3, 3, requires_grad=True)
+
+
+# Forcing --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reference", "im2col", "kn2row", "fft", "loops", "direct"])
+@pytest.mark.parametrize("way", ["call", "block", "environment"])
+def test_forced_algorithm_runs_forward_and_backward(way, name, ran, monkeypatch):
+    x, w = layer()
+    if way == "call":
+        out = F.conv2d(x, w, algorithm=name)
+    elif way == "block":
+        with minivgg.use_algorithm(conv2d=name):
+            out = F.conv2d(x, w)
+    else:
+        with monkeypatch.context() as environment:
+            environment.setenv("MINIVGG_CONV2D", name)
+            out = F.conv2d(x, w)
+    out.sum().backward()  # where nothing is forced any more
+    assert sorted(ran) == [(direction, name) for direction in DIRECTIONS]
+
+
+def test_forced_algorithm_is_kept_for_second_derivatives(ran):
+    x, w = layer()
+    (first,) = minivgg.autograd.grad(F.conv2d(x, w, algorithm="fft").sum(), x, create_graph=True)
+    (first * first).sum().backward()
+    assert {name for _, name in ran} == {"fft"}
+    assert len(ran) == 3
+
+
+def test_call_comes_before_block_before_environment(monkeypatch):
+    assert forced("conv2d") is None
+    monkeypatch.setenv("MINIVGG_CONV2D", "direct")
+    assert forced("conv2d") == "direct"
+    with minivgg.use_algorithm(conv2d="fft"):
+        assert forced("conv2d") == "fft"
+        assert forced("conv2d", "kn2row") == "kn2row"
+        with minivgg.use_algorithm(conv2d="im2col"):
+            assert forced("conv2d") == "im2col"
+        with minivgg.use_algorithm(conv2d="auto"):
+            assert forced("conv2d") is None
+        assert forced("conv2d", "auto") is None
+        assert forced("conv2d") == "fft"
+    assert forced("conv2d") == "direct"
+
+
+def test_block_ends_with_an_error_too():
+    with pytest.raises(KeyError), minivgg.use_algorithm(conv2d="fft"):
+        raise KeyError
+    assert forced("conv2d") is None
+
+
+def test_block_concerns_its_own_thread():
+    found = []
+    with minivgg.use_algorithm(conv2d="fft"):
+        thread = threading.Thread(target=lambda: found.append(forced("conv2d")))
+        thread.start()
+        thread.join()
+    assert found == [None]
+
+
+def test_unknown_names_are_refused(monkeypatch):
+    known = ", ".join(algorithms("conv2d"))
+    x, w = layer()
+    with pytest.raises(ArgumentError, match=f"conv2d: there is no algorithm 'guess'; there are {known}"):
+        F.conv2d(x, w, algorithm="guess")
+    with pytest.raises(ArgumentError, match="there is no algorithm 'guess'"), minivgg.use_algorithm(conv2d="guess"):
+        pass
+    with pytest.raises(ArgumentError, match="'relu' has no algorithms to choose from; conv2d, "), minivgg.use_algorithm(relu="fast"):
+        pass
+    monkeypatch.setenv("MINIVGG_CONV2D", "guess")
+    with pytest.raises(ArgumentError, match="there is no algorithm 'guess'"):
+        F.conv2d(x, w)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_forced_algorithm_that_does_not_apply_says_why(direction):
+    with pytest.raises(UnsupportedError, match=re.escape(f"{direction}: im2col does not apply: {SENTENCE} (problem {too_long})")):
+        select(direction, too_long, float32, "im2col")
+
+
+def test_the_sentence_reaches_the_caller_of_conv2d(monkeypatch):
+    monkeypatch.setitem(registry._ALGORITHMS["conv2d"], "picky", _picky("conv2d", "the filter must be 5x5, got 3x3"))
+    x, w = layer()
+    with pytest.raises(UnsupportedError, match=r"conv2d: picky does not apply: the filter must be 5x5, got 3x3 \(problem n1 c2 h5 w5 k3 r3\)"):
+        F.conv2d(x, w, algorithm="picky")
+
+
+def test_a_forced_algorithm_without_a_kernel_for_a_gradient_says_so(monkeypatch):
+    monkeypatch.setitem(registry._ALGORITHMS["conv2d"], "half", dataclasses.replace(algorithms("conv2d")["im2col"], name="half"))
+    x, w = layer()
+    with pytest.raises(UnsupportedError, match=r"conv2d_grad_\w+: half has no kernel for it; "):
+        F.conv2d(x, w, algorithm="half").sum().backward()
+
+
+def _picky(operation, sentence):
+    return dataclasses.replace(algorithms(operation)["im2col"], name="picky", supports=lambda spec, dtype: sentence)
+
+
+# The policy -----------------------------------------------------------------------------------------------------------
+
+
+POLICY = [  # problem, what "auto" takes on the processor, and what it takes among the array-namespace algorithms
+    ("n1 c64 h224 w224 k64 r3 p1", "winograd_f4", "im2col"),
+    ("n64 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),
+    ("n1 c3 h224 w224 k64 r3 p1", "direct", "im2col"),
+    ("n1 c256 h56 w56 k256 r1", "direct", "im2col"),
+    ("n1 c64 h56 w56 k64 r15 p7", "direct", "kn2row"),  # 3136 columns of 14400
+    ("n8 c64 h56 w56 k64 r11 p5", "fft", "fft"),
+    ("n1 c512 h7 w7 k4096 r7", None, "im2col"),  # a linear layer: one long column
+    ("n1 c512 h256 w256 k1 r256", None, "kn2row"),  # a column that im2col refuses
+]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("problem", "on_cpu", "on_gpu"), POLICY)
+def test_auto_takes(problem, on_cpu, on_gpu, direction):
+    spec = Conv2dSpec.parse(problem)
+    for device, name in (("cpu", on_cpu), ("cuda:0", on_gpu)):
+        chosen = select(direction, spec, float32, device=device).name
+        assert chosen == name or name is None
+        assert minivgg.explain(spec, direction, device=device).chosen == chosen
+
+
+def test_reference_is_never_chosen_and_every_ranked_name_exists():
+    for direction in DIRECTIONS:
+        ranked = [name for name, _ in registry._POLICIES[direction](plain, float32)]
+        assert "reference" not in ranked
+        assert set(ranked) <= set(algorithms(direction))
+
+
+def test_when_nothing_applies_every_sentence_is_told(monkeypatch):
+    for name in algorithms("conv2d"):
+        monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(_picky("conv2d", f"no {name} today"), name=name))
+    with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*im2col: no im2col today; kn2row: no kn2row today"):
+        select("conv2d", plain, float32)
+
+
+# explain --------------------------------------------------------------------------------------------------------------
+
+
+def test_explain_prints_the_table():
+    explanation = minivgg.explain("n1 c64 h224 w224 k64 r3 p1")
+    title, *lines = str(explanation).splitlines()
+    assert title == "conv2d, n1 c64 h224 w224 k64 r3 p1, float32: 1,849,688,064 multiply-adds"
+    assert sorted(line[2:].split()[0] for line in lines) == sorted(algorithms("conv2d"))
+    assert [line.split()[1] for line in lines if line.startswith("> ")] == [explanation.chosen]
+    mib = algorithms("conv2d")["im2col"].workspace(explanation.problem, float32) / 2**20
+    pattern = rf"  im2col +{mib:.2f} MiB  one large matrix product a tile, in scratch memory that fits the cache"
+    assert any(re.fullmatch(pattern, line) for line in lines)
+    assert any(re.fullmatch(r"  reference +[\d.]+ MiB  never chosen by itself: for reading and testing", line) for line in lines)
+
+
+def test_explain_gives_the_sentence_of_each_one_refused():
+    explanation = minivgg.explain(too_long, device="cuda:0")
+    lines = str(explanation).splitlines()
+    assert any(re.fullmatch(rf"  im2col +-  {SENTENCE}", line) for line in lines)
+    assert any(line.startswith("> kn2row") for line in lines)
+    refused = [candidate for candidate in explanation.candidates if not candidate.applies]
+    assert {"im2col", "loops"} <= {candidate.name for candidate in refused}
+    assert all(len(candidate.reason.split()) > 3 and not candidate.workspace and not candidate.chosen for candidate in refused)
+
+
+def test_explain_follows_what_is_forced(monkeypatch):
+    monkeypatch.setenv("MINIVGG_CONV2D", "loops")
+    assert re.search(r"> loops +[\d.]+ MiB  asked for$", str(minivgg.explain(plain)), re.MULTILINE)
+    for direction in DIRECTIONS:
+        assert minivgg.explain(plain, direction).chosen == "loops"
+    with minivgg.use_algorithm(conv2d="im2col"):
+        refused = minivgg.explain(too_long)
+    assert refused.chosen is None
+    assert f"asked for, but {SENTENCE}" in str(refused)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_explain_as_json(direction):
+    explanation = minivgg.explain(str(plain), direction, "float64")
+    read = json.loads(json.dumps(explanation.as_dict()))
+    assert (read["operation"], read["problem"], read["dtype"], read["macs"]) == (direction, str(plain), "float64", plain.macs)
+    assert read["chosen"] == select(direction, plain, numpy.dtype("float64")).name
+    assert {candidate["name"] for candidate in read["candidates"]} == set(algorithms(direction))
+    for candidate in read["candidates"]:
+        algorithm = algorithms(direction)[candidate["name"]]
+        assert candidate["applies"] == (algorithm.supports(plain, numpy.dtype("float64")) is None)
+        assert candidate["workspace"] == (algorithm.workspace(plain, numpy.dtype("float64")) if candidate["applies"] else 0)
+        assert candidate["chosen"] == (candidate["name"] == read["chosen"])
+
+
+def test_explain_knows_pooling_and_refuses_the_rest():
+    assert minivgg.explain("n1 c64 h8 w8 r2", "max_pool2d").problem == Pool2dSpec.parse("n1 c64 h8 w8 r2", "max_pool2d")
+    with pytest.raises(ArgumentError, match="explain: there is no choice to be made for 'relu'; there is for conv2d"):
+        minivgg.explain("n1 c64 h8 w8 r2", "relu")
+    with pytest.raises(ArgumentError, match="'n1 c3' lacks h, w, k, r"):
+        minivgg.explain("n1 c3")
+
+
+# The record -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_algorithm_is_declared_once():
+    im2col = algorithms("conv2d")["im2col"].run
+    with pytest.raises(ValueError, match="algorithm 'im2col' of conv2d is declared twice"):
+        registry.algorithm("conv2d")(im2col)
