@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -17,7 +18,12 @@ from minivgg.registry import Algorithm, algorithms, select
 from minivgg.testing.layouts import channels_last, poison, read_only, reversed_memory, strided
 from minivgg.testing.problems import Problem
 
-LAYOUTS = {"row_major": numpy.copy, "channels_last": channels_last, "strided": strided, "reversed": reversed_memory}
+LAYOUTS: dict[str, Callable[[numpy.ndarray], numpy.ndarray]] = {
+    "row_major": numpy.copy,
+    "channels_last": channels_last,
+    "strided": strided,
+    "reversed": reversed_memory,
+}
 """Memory of the inputs. Outputs are in row-major order, but channels last where the inputs are."""
 
 FLOAT64 = 2.0**-29
