@@ -94,7 +94,8 @@ def pages() -> dict[Path, str]:
     families: dict[str, list[str]] = {}
     for operation in OPERATIONS.values():
         families.setdefault(inspect.getmodule(operation.function).__name__.rpartition(".")[2], []).append(operation.name)  # type: ignore[union-attr]
-    rows = [f"| [{family}](../../minivgg/ops/{family}.py) | {', '.join(f'[{name}]({name}.md)' for name in names)} |" for family, names in sorted(families.items())]
+    links = {family: ", ".join(f"[{name}]({name}.md)" for name in names) for family, names in sorted(families.items())}
+    rows = [f"| [{family}](../../minivgg/ops/{family}.py) | {names} |" for family, names in links.items()]
     head = "# Reference\n\nWritten by `make reference` from the records; a test fails where a page is out of date.\n\n| file | operations |\n|---|---|\n"
     result[FOLDER / "README.md"] = head + "\n".join(rows) + "\n"
     return result

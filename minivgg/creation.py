@@ -13,6 +13,8 @@ from minivgg.ops.cast import check_device, read_dtype
 from minivgg.random import Generator, numpy_generator
 
 FLOAT = numpy.dtype("float32")
+DEFAULTS: dict[str, numpy.dtype[Any]] = {"f": FLOAT, "i": numpy.dtype("int64"), "u": numpy.dtype("int64"), "b": numpy.dtype("bool")}
+"""What Python's numbers become, by their kind."""
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -34,7 +36,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         except ValueError as error:
             raise ArgumentError("tensor", f"the nested lists are not rectangular: {error}") from None
         given = dtype is not None
-        wanted = read_dtype("tensor", dtype) if given else {"f": FLOAT, "i": numpy.dtype("int64"), "u": numpy.dtype("int64"), "b": numpy.dtype("bool")}.get(array.dtype.kind)
+        wanted = read_dtype("tensor", dtype) if given else DEFAULTS.get(array.dtype.kind)
         if wanted is None:
             raise DtypeError("tensor", f"takes numbers and lists of numbers, got {type(data).__name__} of {array.dtype}")
         if array.size == 0 and not given:

@@ -11,7 +11,7 @@ import types
 import numpy
 
 
-class ndarray:  # noqa: N801 the name that CuPy's class has
+class ndarray:
     """A wrapped NumPy array; every result is wrapped again, and those without dimensions stay arrays, as in CuPy."""
 
     __slots__ = ("_inner", "_owner")
@@ -74,7 +74,7 @@ class ndarray:  # noqa: N801 the name that CuPy's class has
 
 
 def _install_operators():
-    for name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor lt le gt ge eq ne".split():
+    for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lt", "le", "gt", "ge", "eq", "ne"]:
         function = getattr(operator, name)
         dunder = name.strip("_")
         setattr(ndarray, f"__{dunder}__", lambda self, other, function=function: wrap(function(self._inner, unwrap(other)), None))
@@ -138,10 +138,10 @@ class _Namespace(types.ModuleType):
             call.at = lambda a, *args: function.at(a._inner, *map(unwrap, args))
         return call
 
-    class fft(metaclass=type("_Fft", (type,), {"__getattr__": lambda cls, name: _Namespace._wrapped(getattr(numpy.fft, name))})):  # noqa: N801
+    class fft(metaclass=type("_Fft", (type,), {"__getattr__": lambda cls, name: _Namespace._wrapped(getattr(numpy.fft, name))})):
         """``cupy.fft``."""
 
-    class ogrid(metaclass=type("_Grid", (type,), {"__getitem__": lambda cls, key: wrap(list(numpy.ogrid[key]), None)})):  # noqa: N801
+    class ogrid(metaclass=type("_Grid", (type,), {"__getitem__": lambda cls, key: wrap(list(numpy.ogrid[key]), None)})):
         """``cupy.ogrid``."""
 
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 def wheel(tmp_path_factory):
     target = tmp_path_factory.mktemp("dist")
     source = tmp_path_factory.mktemp("source") / "minivgg"
-    tracked = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    tracked = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file():  # a copy, so that the build leaves nothing in the checkout
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,12 @@ def wheel(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source], check=True, capture_output=True)
     (path,) = target.glob("*.whl")
     return path
+
+
+def run(program, path, folder):
+    """A fresh interpreter that finds packages in ``path`` first and knows nothing else of this environment's variables."""
+    environment = {"PYTHONPATH": str(path), "PATH": "", "HOME": str(folder)}
+    return subprocess.run([sys.executable, "-c", program, str(path)], env=environment, cwd=folder, capture_output=True, text=True)
 
 
 def test_wheel_holds_the_kernels_and_no_top_level_kernels_package(wheel):
@@ -59,11 +66,11 @@ def test_wheel_works_in_an_environment_with_another_package_named_kernels(wheel,
         print("it works")
         """
     )
-    result = subprocess.run([sys.executable, "-c", program, str(site)], env={"PYTHONPATH": str(site), "PATH": "", "HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    result = run(program, site, tmp_path)
     assert result.stdout == "it works\n", result.stderr
 
 
 def test_uninstalled_checkout_finds_its_kernels(tmp_path):
     program = "import minivgg, minivgg.registry as r; print(sorted(r.algorithms('conv2d')))"
-    result = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    result = run(program, ROOT, tmp_path)
     assert "im2col" in result.stdout, result.stderr

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minivgg.autograd import Tensor
 
-
 class Operators:
     """The operators, with their types; every other method is known as ``Any``."""
 
+    data: Tensor
     def __getattr__(self, name: str) -> Any: ...
     def __add__(self, other: Any) -> Tensor: ...
     def __radd__(self, other: Any) -> Tensor: ...

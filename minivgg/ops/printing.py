@@ -28,7 +28,13 @@ def repr_tensor(self: Tensor) -> str:
     if array.size or array.ndim == 1:
         facts = [
             numpy.array2string(
-                array, separator=", ", prefix="tensor(", threshold=LIMIT, edgeitems=EDGE, max_line_width=WIDTH, formatter={"all": _formatter(array)}
+                array,
+                separator=", ",
+                prefix="tensor(",
+                threshold=LIMIT,
+                edgeitems=EDGE,
+                max_line_width=WIDTH,
+                formatter={"all": _formatter(array)},  # type: ignore[arg-type]
             )
         ]
     else:
