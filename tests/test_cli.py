@@ -359,8 +359,10 @@ def test_ctrl_c_ends_training_cleanly_and_resuming_gives_the_same_bits(tmp_path)
     assert code == 130
     assert "Traceback" not in err
     assert re.search(r"stopped after \d+ steps; go on with: minivgg train --resume --out a", out)
-    assert metrics.read_bytes().count(b"\n") < 44
+    before = metrics.read_bytes()
+    assert before.count(b"\n") < 44
     minivgg("train", "--resume", "--out", "a")
+    assert metrics.read_bytes().startswith(before)  # with the seconds of the first part: nothing was done again
     minivgg("train", "--epochs", 2, "--out", "b")
     from minivgg.training.files import read_arrays
 
@@ -369,7 +371,7 @@ def test_ctrl_c_ends_training_cleanly_and_resuming_gives_the_same_bits(tmp_path)
 
 
 def test_output_into_a_closed_pipe_is_no_error():
-    result = subprocess.run(f"{sys.executable} -m minivgg.cli explain '{SPEC}' | true", shell=True, capture_output=True, text=True)
+    result = subprocess.run(f"{sys.executable} -m minivgg.cli explain '{SPEC}' --json | true", shell=True, capture_output=True, text=True)
     assert result.stderr == ""
 
 
@@ -509,7 +511,7 @@ def test_charts_stand_extreme_numbers():
 def test_confusable_labels_on_the_right_do_not_overlap():
     from minivgg.cli.report import charts
 
-    chart = charts.lines({name: [(1, 0.5), (2, 0.5 + i / 1000)] for i, name in enumerate("abcd")}, "x", "y")
+    chart = charts.lines({name: [(1, 0.0), (2, 1 + i / 1000)] for i, name in enumerate("abcd")}, "x", "y")
     heights = sorted(float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)" class="name', chart))
     assert len(heights) == 4
     assert min(b - a for a, b in itertools.pairwise(heights)) >= 14
