@@ -30,16 +30,16 @@ def test_shapes(operation, sample):
     checks.check_shapes(operation, sample)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @each(SAMPLES)
-def test_forward_is_the_oracles(operation, sample, dtype):
-    checks.check_forward(operation, sample, dtype)
+def test_forward_is_the_oracles(operation, sample):
+    for dtype in DTYPES:
+        checks.check_forward(operation, sample, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @each(case for case in SAMPLES if not checks.names_dtype(case[2]))
-def test_dtype_is_kept(operation, sample, dtype):
-    checks.check_dtype(operation, sample, dtype)
+def test_dtype_is_kept(operation, sample):
+    for dtype in DTYPES:
+        checks.check_dtype(operation, sample, dtype)
 
 
 @each(case for case in SAMPLES if case[0].order >= 1)
@@ -52,10 +52,10 @@ def test_second_derivative(operation, sample):
     checks.check_gradient(operation, sample, 2)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @each(SAMPLES)
-def test_memory_layout_does_not_matter(operation, sample, layout):
-    checks.check_layout(operation, sample, layout)
+def test_memory_layout_does_not_matter(operation, sample):
+    for layout in LAYOUTS:
+        checks.check_layout(operation, sample, layout)
 
 
 @each(SAMPLES)
