@@ -12,12 +12,11 @@ from typing import Any
 
 from minivgg.autograd.function import Function
 from minivgg.autograd.grad_mode import set_grad_enabled
-from minivgg.autograd.tensor import Tensor, as_tensor
+from minivgg.autograd.tensor import Tensor
 from minivgg.backend import namespace
 from minivgg.errors import GraphError, ShapeError
 
-Place = tuple[Any, int]
-"""Where a gradient arrives: a node and which of its outputs, or a leaf and 0."""
+Place = tuple[Any, int]  # where a gradient arrives: a node and which of its outputs, or a leaf and 0
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
@@ -26,9 +25,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     ``grad_tensors`` is the gradient with respect to ``tensors``, which may be left out for a single element.
     ``create_graph`` records the computation, so that the gradients can be differentiated again.
     """
-    receivers = None if inputs is None else _sequence("backward", inputs)
-    engine = Engine("backward", tensors, grad_tensors, receivers, retain_graph, create_graph)
-    for tensor in dict.fromkeys(receivers or [leaf for leaf, _ in engine.arrived]):
+    targets = None if inputs is None else _sequence("backward", inputs)
+    engine = Engine("backward", tensors, grad_tensors, targets, retain_graph, create_graph)
+    for tensor in dict.fromkeys(targets or [leaf for leaf, _ in engine.arrived]):
         if place_of(tensor) in engine.arrived:
             engine.accumulate(tensor, engine.arrived[place_of(tensor)])
 
@@ -39,8 +38,7 @@ def grad(
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, returned; no ``grad`` of a leaf is touched.
 
-    An input that the outputs do not depend on is an error; with ``allow_unused`` its gradient is None, with
-    ``materialize_grads`` zeros.
+    An input that the outputs do not depend on is an error; with ``allow_unused`` its gradient is None, with ``materialize_grads`` zeros.
 
     >>> import minivgg
     >>> x = minivgg.tensor(3.0, requires_grad=True)
@@ -90,19 +88,15 @@ class Engine:
 
     def send(self, target: Any, nr: int, gradient: Tensor) -> None:
         """Add a gradient to those that wait at a place."""
-        waiting = self.pending.get(target)
-        if waiting is not None:
-            waiting[nr] = waiting[nr] + gradient if nr in waiting else gradient
-            return
-        self.pending[target] = {nr: gradient}
-        if not isinstance(target, Tensor):
+        waiting = self.pending.setdefault(target, {})
+        if not waiting and not isinstance(target, Tensor):
             heapq.heappush(self.heap, (-target.sequence, target))
+        waiting[nr] = waiting[nr] + gradient if nr in waiting else gradient
 
     def visit(self, node: Function, gradients: dict[int, Tensor]) -> None:
         """A node's gradients are complete: call its hooks and its ``backward``, and send on what comes out."""
-        for nr, hooks in node.hooks.items():
-            if nr in gradients:
-                gradients[nr] = self.call_hooks(hooks, gradients[nr])
+        for nr in node.hooks.keys() & gradients.keys():
+            gradients[nr] = self.call_hooks(node.hooks[nr], gradients[nr])
         self.arrived.update({(node, nr): gradient for nr, gradient in gradients.items() if (node, nr) in self.wanted})
         node.needs_input_grad = tuple([edge is not None for edge in node.edges]) if self.plan is None else self.plan[node]
         if True in node.needs_input_grad:
@@ -133,8 +127,7 @@ def _sequence(operation: str, tensors: Any) -> Sequence[Tensor]:
     result = tuple(tensors) if isinstance(tensors, list | tuple | Iterator) else (tensors,)
     for i, tensor in enumerate(result):
         if not tensor.requires_grad:
-            problem = f"tensor {i} does not require a gradient and was not computed from one that does (or under no_grad)"
-            raise GraphError(operation, problem, shape=tensor.shape)
+            raise GraphError(operation, f"tensor {i} requires no gradient, and was not computed from one that does (or under no_grad)", shape=tensor.shape)
     return result
 
 
@@ -148,7 +141,8 @@ def _roots(operation: str, tensors: Sequence[Tensor], gradients: Any) -> list[tu
         if gradient is None and tensor.array.size != 1:
             problem = f"only a single element has an implied gradient of 1, this tensor has {tensor.array.size}"
             raise GraphError(operation, f"{problem}; pass the gradient, or reduce it with sum() or mean()", shape=tensor.shape)
-        gradient = as_tensor(namespace(tensor.array).ones_like(tensor.array) if gradient is None else gradient, like=tensor)
+        if gradient is None:
+            gradient = Tensor(namespace(tensor.array).ones_like(tensor.array))
         if gradient.shape != tensor.shape:
             raise ShapeError(operation, f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
         roots.append((place_of(tensor), gradient.to(tensor.dtype)))

@@ -28,8 +28,7 @@ from minivgg.autograd.tensor import NO_HOOKS, Tensor
 from minivgg.backend import FLOATING, Array, is_array
 from minivgg.errors import GraphError
 
-Edge = tuple[Any, int, tuple[int, ...], numpy.dtype]
-"""Where a gradient goes: the node (or leaf tensor), which of its outputs, and the shape and dtype it must have."""
+Edge = tuple[Any, int, tuple[int, ...], numpy.dtype]  # where a gradient goes: a node or leaf, which of its outputs; shape and dtype it must have
 
 _sequence = itertools.count()
 
@@ -67,10 +66,8 @@ class Function:
     def saved_tensors(self) -> tuple[Any, ...]:
         """What was saved, as tensors: inputs and outputs keep their place in the graph, so any order works."""
         if self._saved is None:
-            raise GraphError(
-                self.name, "going backward through this graph a second time: its saved arrays were freed by the first; pass retain_graph=True to that one"
-            )
-        return tuple([self._restore(*entry) for entry in self._saved])
+            raise GraphError(self.name, "its saved arrays were freed by an earlier backward through this graph; pass retain_graph=True to that one")
+        return tuple([None if entry[0] is None else self._restore(*entry) for entry in self._saved])
 
     def release(self) -> None:
         """Free the saved arrays; a second backward then says so."""
@@ -84,7 +81,7 @@ class Function:
         results = result if type(result) is tuple else (result,)
         outputs = [Tensor(array if is_array(array) else numpy.asarray(array)) for array in results]  # without dimensions, NumPy returns scalars
         for output in outputs:
-            for arg in args:
+            for arg in reversed(args):  # the first one counts
                 if isinstance(arg, Tensor) and _shows(output.array, arg.array):
                     node.is_view, output._base = True, arg if arg._base is None else arg._base
                     output._version, output._made_at = arg._version, arg._version[1]  # views count changes together
@@ -108,7 +105,7 @@ class Function:
                     edge = (arg if arg.grad_fn is None else arg.grad_fn, arg.output_nr, array.shape, array.dtype)
                 for other in arrays:
                     if other is array:
-                        array = array.view()  # record() tells arrays apart by identity
+                        array = array.view()  # record() tells them apart by identity
             arrays.append(array)
             edges.append(edge)
         node.edges, node.needs_input_grad = edges, tuple([edge is not None for edge in edges])
@@ -125,9 +122,7 @@ class Function:
         An entry is (array, output -1, -2, ... or input 0, 1, ... or None, its version, the version that backward expects).
         """
         if self._saved:
-            known = {
-                id(array): (array, i, arg._version, arg._version[0]) for i, (array, arg) in enumerate(zip(arrays, args, strict=True)) if isinstance(arg, Tensor)
-            }
+            known = {id(arrays[i]): (arrays[i], i, arg._version, arg._version[0]) for i, arg in enumerate(args) if isinstance(arg, Tensor)}
             for nr, (result, out) in enumerate(zip(results, outputs, strict=True)):
                 known[id(result)] = (out.array, -1 - nr, out._version, out._version[0] + changes)
             self._saved = [known.get(id(saved)) or (saved, None, [0], 0) for saved in self._saved]
@@ -140,8 +135,6 @@ class Function:
 
     def _restore(self, array: Array | None, source: int | None, version: list[int], saved_at: int) -> Any:
         """A saved array as a tensor; while the computation is recorded, one that is linked to where the array came from."""
-        if array is None:
-            return None
         if version[0] != saved_at:
             problem = f"an array of shape {array.shape} that it saved for backward was changed in place afterwards (version {version[0]}, expected {saved_at})"
             raise GraphError(self.name, f"{problem}; clone() the tensor before changing it")

@@ -8,9 +8,7 @@ from typing import Any
 
 
 class GradMode(threading.local):
-    """The switch; each thread has its own."""
-
-    enabled = True
+    enabled = True  # each thread has its own switch
 
 
 grad_mode = GradMode()
@@ -18,13 +16,14 @@ grad_mode = GradMode()
 
 class _Mode(contextlib.ContextDecorator):
     def __init__(self, mode: bool) -> None:
-        self.mode = mode
+        self.mode, self.before = bool(mode), [grad_mode.enabled]
 
     def __enter__(self) -> None:
-        self.before, grad_mode.enabled = grad_mode.enabled, self.mode
+        self.before.append(grad_mode.enabled)
+        grad_mode.enabled = self.mode
 
     def __exit__(self, *exception: object) -> None:
-        grad_mode.enabled = self.before
+        grad_mode.enabled = self.before.pop()
 
     def _recreate_cm(self) -> _Mode:
         return _Mode(self.mode)  # a decorated function may call itself, or run in several threads
@@ -34,8 +33,8 @@ class set_grad_enabled(_Mode):
     """Record or not, by value: as a statement until further notice, for a ``with`` block, or for a decorated function."""
 
     def __init__(self, mode: bool) -> None:
-        super().__init__(bool(mode))
-        super().__enter__()
+        super().__init__(mode)
+        grad_mode.enabled = self.mode
 
     def __enter__(self) -> None:
         pass  # switched already

@@ -3,8 +3,7 @@
 A tensor is an array (``.array``) and, if it takes part in differentiation, a link to the ``Function`` node that made
 it (``.grad_fn``, ``.output_nr``). Nothing links forwards, so dropping the last result frees the whole graph.
 
-Arithmetic, ``reshape``, hooks, ``repr`` and everything else live in ``minivgg/ops``, one file a family, and hang
-themselves on this class with ``@method``.
+Everything else, from arithmetic to ``repr``, lives in ``minivgg/ops`` and hangs itself on this class with ``@method``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from minivgg.backend import FLOATING, Array, is_array, namespace
+from minivgg.backend import FLOATING, Array
 from minivgg.errors import DtypeError, GraphError
 
 if TYPE_CHECKING:
@@ -63,15 +62,6 @@ class Tensor(Operators):
         return self.array.dtype
 
     @property
-    def ndim(self) -> int:
-        return self.array.ndim
-
-    @property
-    def is_leaf(self) -> bool:
-        """True if no recorded operation made it: ``backward`` leaves the gradient in its ``grad``."""
-        return self.grad_fn is None
-
-    @property
     def requires_grad(self) -> bool:
         return self._requires_grad
 
@@ -82,10 +72,6 @@ class Tensor(Operators):
         if not value and self.grad_fn is not None:
             raise GraphError("requires_grad", f"only a leaf can stop requiring a gradient, this tensor was made by {self.grad_fn.name}; use detach()")
         self._requires_grad = bool(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        self.requires_grad = requires_grad
-        return self
 
     def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
         """Add d(self)/d(leaf) to the ``grad`` of every leaf. See ``minivgg.autograd.backward``."""
@@ -103,14 +89,3 @@ def method(*names: str) -> Callable[[Any], Any]:
         return function
 
     return hang
-
-
-def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """A tensor as it is; arrays, NumPy scalars and numbers wrapped (numbers in the dtype of ``like``)."""
-    if isinstance(value, Tensor):
-        return value
-    if is_array(value):
-        return Tensor(value)
-    xp = namespace(like.array) if like is not None else numpy
-    dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
-    return Tensor(xp.asarray(value, dtype=dtype))

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from minivgg.autograd import Tensor, as_tensor, no_grad
+from minivgg.autograd import Tensor, no_grad
 from minivgg.creation import zeros
 from minivgg.errors import ArgumentError, DtypeError, OperationError, message
 from minivgg.hooks import RemovableHandle
 from minivgg.nn.hooks import call_with_hooks
 from minivgg.nn.parameter import Parameter
+from minivgg.ops.promotion import as_tensor
 
 
 class StateDictError(OperationError, RuntimeError):

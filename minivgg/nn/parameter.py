@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minivgg.autograd import Tensor, as_tensor
+from minivgg.autograd import Tensor
+from minivgg.ops.promotion import as_tensor
 
 
 class Parameter(Tensor):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Tensor, as_tensor, method
+from minivgg.autograd import Tensor, method
 from minivgg.backend import is_array, namespace
 from minivgg.errors import DtypeError
 from minivgg.ops.arithmetic import pair_errors
-from minivgg.ops.promotion import Operand, operands
+from minivgg.ops.promotion import Operand, as_tensor, operands
 from minivgg.ops.reduce import Dim, dims_of
 from minivgg.registry import Operation, Sample
 

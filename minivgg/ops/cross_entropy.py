@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Tensor, as_tensor
+from minivgg.autograd import Tensor
 from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
 from minivgg.ops.nll_loss import class_axis, class_errors, class_samples, class_weights, nll_oracle, read_class_targets
+from minivgg.ops.promotion import as_tensor
 from minivgg.ops.softmax import log_softmax
 from minivgg.registry import ErrorSample, Operation, Sample
 

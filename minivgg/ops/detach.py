@@ -1,9 +1,21 @@
-"""Leaving the graph: detach, detach_, data."""
+"""Entering and leaving the graph: is_leaf, requires_grad_, detach, detach_, data."""
 
 from __future__ import annotations
 
 from minivgg.autograd import Tensor, method
 from minivgg.errors import DtypeError
+
+
+@method()
+def requires_grad_(input: Tensor, requires_grad: bool = True) -> Tensor:
+    """Set ``requires_grad``, and return the tensor.
+
+    >>> import minivgg
+    >>> minivgg.ones(2).requires_grad_()
+    tensor([1., 1.], requires_grad=True)
+    """
+    input.requires_grad = requires_grad
+    return input
 
 
 @method()
@@ -45,4 +57,5 @@ def _set_data(self: Tensor, value: Tensor) -> None:
     self._version = [self._version[0] + 1, 0]  # a graph that saved the old elements notices
 
 
+method("is_leaf")(property(lambda self: self.grad_fn is None, doc="Whether no recorded operation made it: ``backward`` leaves the gradient in its ``grad``."))
 method("data")(property(_data, _set_data))

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, as_tensor, method
+from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import Array, is_array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.inplace import in_place
+from minivgg.ops.promotion import as_tensor
 from minivgg.ops.reduce import sum_to
 from minivgg.ops.where import keep
 from minivgg.registry import ErrorSample, Operation, Sample

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from minivgg.autograd import Function, Tensor, as_tensor, is_grad_enabled, method
+from minivgg.autograd import Function, Tensor, is_grad_enabled, method
 from minivgg.errors import GraphError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.hooks import forget_retained, retain_grad
+from minivgg.ops.promotion import as_tensor
 from minivgg.ops.reduce import sum_to
 from minivgg.ops.where import zero_of
 

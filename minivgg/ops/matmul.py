@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, as_tensor, method
+from minivgg.autograd import Function, Tensor, method
 from minivgg.errors import DtypeError, ShapeError
-from minivgg.ops.promotion import Operand, check_broadcast
+from minivgg.ops.promotion import Operand, as_tensor, check_broadcast
 from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
 

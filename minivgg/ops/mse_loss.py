@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import numpy
 
-from minivgg.autograd import Tensor, as_tensor
+from minivgg.autograd import Tensor
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.arithmetic import sub
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
+from minivgg.ops.promotion import as_tensor
 from minivgg.registry import ErrorSample, Operation, Sample
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Tensor, as_tensor
+from minivgg.autograd import Tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.gather import Gather
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
+from minivgg.ops.promotion import as_tensor
 from minivgg.registry import ErrorSample, Operation, Sample
 
 

@@ -17,6 +17,21 @@ Operand = Any
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
+def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
+    """A tensor as it is; arrays, NumPy scalars and numbers wrapped (numbers in the dtype of ``like``).
+
+    >>> as_tensor(2, like=Tensor(numpy.ones(2)))
+    tensor(2., dtype=float64)
+    """
+    if isinstance(value, Tensor):
+        return value
+    if is_array(value):
+        return Tensor(value)
+    xp = namespace(like.array) if like is not None else numpy
+    dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
+    return Tensor(xp.asarray(value, dtype=dtype))
+
+
 def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> tuple[Tensor, Tensor]:
     """Both sides as tensors of one dtype that broadcast; with ``floating``, integers become float32.
 

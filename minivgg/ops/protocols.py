@@ -30,6 +30,7 @@ def stride(self: Tensor) -> tuple[int, ...]:
 
 
 method("device")(property(lambda self: device_of(self.array), doc="Where the elements lie: ``cpu`` or ``cuda:0``."))
+method("ndim")(property(lambda self: self.array.ndim, doc="How many dimensions."))
 method("dim")(lambda self: self.array.ndim)
 method("numel")(lambda self: self.array.size)
 method("itemsize")(property(lambda self: self.array.itemsize, doc="Bytes of one element."))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, as_tensor, method
+from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import DtypeError, ShapeError
 from minivgg.ops.cast import to
-from minivgg.ops.promotion import Operand, check_broadcast, operands
+from minivgg.ops.promotion import Operand, as_tensor, check_broadcast, operands
 from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
 
