@@ -95,7 +95,7 @@ def _judge(where: str, got: numpy.ndarray, truth: numpy.ndarray, exact: bool, al
         wrong = got != truth.astype(got.dtype)
         if wrong.any():
             index = _first_index(wrong)
-            raise AssertionError(f"{where} is {got[index]!r} at {index}, by the reference {truth[index]!r} (and {int(wrong.sum()) - 1} more)")
+            raise AssertionError(f"{where} is {got[index].item()} at {index}, by the reference {truth[index].item()} (and {int(wrong.sum()) - 1} more)")
         return
     bound = algorithm.max_error * (FLOAT64 if got.dtype == numpy.float64 else 1.0)
     error = relative_error(got, truth)
