@@ -175,6 +175,18 @@ def test_every_competitor_is_validated_before_any_is_timed(plant):
     assert turns == ["first", "second", "first", "second", "first", "second", "first"]  # validation; warm-up; there; and back
 
 
+def test_slow_competitors_have_fewer_turns(monkeypatch):
+    """A call of kn2row takes a second here, one of im2col a millisecond."""
+    monkeypatch.setattr(measure, "_turn", lambda competitor: {"kn2row": 1.0, "im2col": 0.001}[competitor.result.algorithm])
+
+    def turns(budget):
+        slow, quick = measure.measure(SMALL, names=["kn2row", "im2col"], replicates=8, budget=budget)
+        assert quick.seconds == [0.001] * 8
+        return len(slow.seconds)
+
+    assert [turns(budget) for budget in (0.9, 1.1, 5.0, 10.0)] == [1, 3, 5, 8]
+
+
 def test_refused_problem_is_reported_with_its_sentence(plant):
     plant("picky", lambda *arguments: pytest.fail("it was run"), supports=lambda spec, dtype: "stride must be 1, got 2x2")
     (result,) = measure.measure(SMALL, names=["picky"])

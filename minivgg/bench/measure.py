@@ -30,7 +30,7 @@ SHORTEST = 0.02
 """Seconds that a turn lasts at least: faster calls are repeated within it and averaged."""
 
 FEWEST = 3
-"""Turns that a competitor has at least, however slow it is."""
+"""Turns that a competitor has at least, unless a single one exceeds the budget."""
 
 PAUSE = 0.2
 """Seconds before each turn. OpenBLAS's idle threads spin for a tenth of a second before they sleep, and whoever computes
@@ -83,7 +83,8 @@ def measure(
 ) -> list[Result]:  # fmt: skip
     """Validate and time ``names`` (all that "auto" may choose, if empty) on one problem in float32, PyTorch beside them if asked.
 
-    A slow one has fewer than ``replicates`` turns, as many as fit into ``budget`` seconds, but at least three.
+    A slow one has fewer than ``replicates`` turns, as many as fit into ``budget`` seconds, but at least three; one of which
+    a single call takes longer than that has one turn.
     ``progress`` is called with what happens next. Raises ArgumentError for a name or a direction that does not exist.
     """
     if direction not in DIRECTIONS:
@@ -219,6 +220,9 @@ def _take_turns(competitors: Sequence[_Competitor], replicates: int, budget: flo
     """Let all run in turns; every second round goes backwards, so that nobody always follows the same one."""
     for competitor in competitors:
         competitor.call_seconds = _turn(competitor)
+    for competitor in [competitor for competitor in competitors if competitor.call_seconds > budget]:
+        competitor.result.seconds.append(competitor.call_seconds)
+    competitors = [competitor for competitor in competitors if not competitor.result.seconds]
     for number in range(replicates):
         for competitor in competitors if number % 2 == 0 else reversed(competitors):
             if number < FEWEST or competitor.call_seconds * number < budget:

@@ -60,7 +60,7 @@ def plot(results: Sequence[Result], path: Path, title: str) -> None:
     groups = by_problem(results)
     names = list(dict.fromkeys(result.algorithm for result in results if result.seconds))
     figure, axes = pyplot.subplots(figsize=(max(6.4, 0.28 * len(groups) * (len(names) + 1) + 2.2), 4.2), dpi=160, layout="constrained")
-    colours = ["#2a78d6", "#1baf7a", "#eda100", "#8a5cd6", "#e3648f", "#7a8490"]
+    colours = ["#2a78d6", "#d9822b", "#1a9e77", "#8257c9", "#d0528a", "#a3851c", "#5bb5c9", "#b04a3a", "#77808c", "#222222"]
     width = 0.86 / max(len(names), 1)
     for i, name in enumerate(names):
         found = [(place, result) for place, group in enumerate(groups) for result in group if result.algorithm == name and result.seconds]
