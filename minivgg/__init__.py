@@ -52,7 +52,7 @@ from minivgg.random import Generator, default_generator, manual_seed
 from minivgg.registry import explain, use_algorithm
 from minivgg.version import __version__
 
-_AT_FIRST_USE = {"summary": "minivgg.inspect"}
+_AT_FIRST_USE = {"draw_graph": "minivgg.inspect", "summary": "minivgg.inspect"}
 """Names that stand here but whose modules are loaded only when they are asked for."""
 
 

@@ -43,9 +43,9 @@ def test_wheel_holds_the_kernels_and_no_top_level_kernels_package(wheel):
 
 
 def test_wheel_works_in_an_environment_with_another_package_named_kernels(wheel, tmp_path):
-    """Unpacked as pip would lay it, beside a foreign `kernels`; only the dependencies come from this environment."""
+    """Installed by pip into an empty folder, beside a foreign `kernels`; only the dependencies come from this environment."""
     site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel], check=True, capture_output=True)
     foreign = site / "kernels" / "conv2d"
     foreign.mkdir(parents=True)
     (site / "kernels" / "__init__.py").write_text("raise ImportError('the foreign package was imported')\n")

@@ -133,7 +133,7 @@ class Function:
             if output.array.dtype in FLOATING and not any(result is array for array in self._non_differentiable):
                 output.grad_fn, output.output_nr, output._requires_grad = self, nr, True
 
-    def _restore(self, array: Array | None, source: int | None, version: list[int], saved_at: int) -> Any:
+    def _restore(self, array: Array, source: int | None, version: list[int], saved_at: int) -> Any:
         """A saved array as a tensor; while the computation is recorded, one that is linked to where the array came from."""
         if version[0] != saved_at:
             problem = f"an array of shape {array.shape} that it saved for backward was changed in place afterwards (version {version[0]}, expected {saved_at})"
