@@ -41,6 +41,22 @@ class Position:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """What was reported of each epoch completed."""
 
+    def count(self, loss: float, correct: int, images: int, seconds: float) -> None:
+        """A batch was done."""
+        self.batch += 1
+        self.step += 1
+        self.loss_sum += loss * images
+        self.correct += correct
+        self.images += images
+        self.epoch_seconds += seconds
+        self.seconds += seconds
+
+    def next_epoch(self) -> None:
+        """An epoch was done: another begins at 0."""
+        self.epoch += 1
+        self.batch, self.seed = 0, None
+        self.loss_sum, self.correct, self.images, self.epoch_seconds = 0.0, 0, 0, 0.0
+
 
 @dataclass(frozen=True)
 class Run:

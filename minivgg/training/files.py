@@ -28,7 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     stands for the old file or for the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f"{path.name}.tmp")
     try:
         yield beside
         _sync(beside)
@@ -54,7 +54,7 @@ def write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapp
         from safetensors.numpy import save_file
 
         with written_whole(path) as beside:
-            save_file(in_rows, beside, dict(metadata))
+            save_file(in_rows, beside, dict(metadata) or None)
     elif path.suffix == ".npz":
         with written_whole(path) as beside, beside.open("wb") as file:
             numpy.savez(file, allow_pickle=False, **in_rows)
@@ -104,13 +104,14 @@ def _fault(path: Path) -> str | None:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with numpy.load(path, allow_pickle=False) as file:
-            if not isinstance(file, numpy.lib.npyio.NpzFile):
-                raise FileError("load", f"{path} is not a .npz archive")
+        with path.open("rb") as stream:  # given the name, NumPy would leave a damaged file open
+            file = numpy.load(stream, allow_pickle=False)
+            if isinstance(file, numpy.ndarray):
+                raise FileError("load", f"{path} is not a .npz archive, but a single array (.npy)")
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, EOFError) as error:
         raise FileError("load", f"{path} is damaged or truncated: {error}") from None
-    except ValueError as error:  # NumPy's words for a pickle
+    except ValueError as error:  # NumPy's class for a pickle, and for whatever it takes for one
         if isinstance(error, FileError):
             raise
         raise FileError("load", f"{path} is not a .npz archive of plain arrays (pickled objects are never loaded)") from None

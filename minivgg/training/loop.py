@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def fit(
     """Train a classifier for ``epochs`` passes over ``train_loader``, which yields (images, labels).
 
     After each epoch, the model is evaluated on ``test_loader`` and ``scheduler.step()`` is called (ReduceLROnPlateau
-    gets the loss, or the accuracy if its mode is "max": of the held-out data, if there is any).
+    gets the loss, or the accuracy if its mode is "max": of the held-out data, if there is any). ``loss(scores, labels)`` is
+    the mean over a batch.
 
     ``metrics_path``      a JSON Lines file: a row a Step, a row an Epoch
     ``checkpoint_path``   a safetensors file, written after each epoch, and after every ``checkpoint_every`` steps
@@ -62,22 +64,20 @@ def fit(
     if not len(train_loader):
         raise ArgumentError("fit", "there is no batch to train on", images=len(train_loader.dataset), batch_size=train_loader.batch_size)
     run = Run(model, optimizer, scheduler, train_loader)
-    resumed = resume and checkpoint_path is not None and Path(checkpoint_path).exists()
-    now = run.restore(checkpoint_path) if resumed and checkpoint_path is not None else Position()
-    steps = epochs * len(train_loader)
+    now = Position()
+    if resume and checkpoint_path is not None and Path(checkpoint_path).exists():
+        now = run.restore(checkpoint_path)
+    steps, began_with, began_at = epochs * len(train_loader), now.step, time.perf_counter()
+
+    def save() -> None:
+        if checkpoint_path is not None:
+            now.metrics_bytes = metrics.position()
+            run.save(checkpoint_path, now)
+
+    def history(interrupted: bool) -> History:
+        return History([Epoch(**row) for row in now.epochs], now.step, now.seconds, interrupted)
 
     with MetricsFile(metrics_path, keep=now.metrics_bytes) as metrics, ctrl_c_as_a_wish() as asked_to_stop:
-        # pace: seconds of this process, in training and evaluation, for each step that it makes
-        began_at, began_with = time.perf_counter(), now.step
-
-        def save() -> None:
-            if checkpoint_path is not None:
-                now.metrics_bytes = metrics.position()
-                run.save(checkpoint_path, now)
-
-        def history(interrupted: bool) -> History:
-            return History([Epoch(**row) for row in now.epochs], now.step, now.seconds, interrupted)
-
         while now.epoch < epochs:
             if now.seed is None:
                 now.seed = train_loader.draw_seed()
@@ -91,15 +91,13 @@ def fit(
                 optimizer.step()
 
                 batch_loss, correct, count = value.item(), count_correct(scores, labels), len(labels)
-                clock, seconds = time.perf_counter(), time.perf_counter() - clock
-                now.batch, now.step, now.images, now.correct = now.batch + 1, now.step + 1, now.images + count, now.correct + correct
-                now.loss_sum += batch_loss * count
-                now.epoch_seconds += seconds
-                now.seconds += seconds
+                seconds, clock = time.perf_counter() - clock, time.perf_counter()
+                now.count(batch_loss, correct, count, seconds)
+                pace = (clock - began_at) / (now.step - began_with)
                 step = Step(
-                    now.epoch + 1, now.step, steps, batch_loss, correct / count, now.loss_sum / now.images, now.correct / now.images,
-                    optimizer.param_groups[0]["lr"], now.images / now.epoch_seconds, now.seconds,
-                    (time.perf_counter() - began_at) / (now.step - began_with) * (steps - now.step),
+                    epoch=now.epoch + 1, step=now.step, steps=steps, loss=batch_loss, accuracy=correct / count,
+                    mean_loss=now.loss_sum / now.images, mean_accuracy=now.correct / now.images, lr=optimizer.param_groups[0]["lr"],
+                    images_per_second=now.images / now.epoch_seconds, seconds=now.seconds, remaining=pace * (steps - now.step),
                 )  # fmt: skip
                 if not math.isfinite(batch_loss):
                     raise DivergedError("fit", f"the loss is {batch_loss}; lower the learning rate", epoch=step.epoch, step=step.step, lr=step.lr)
@@ -112,19 +110,18 @@ def fit(
                 if checkpoint_every and now.step % checkpoint_every == 0:
                     save()
 
-            evaluation = evaluate(model, test_loader, loss) if test_loader is not None else None
-            now.seconds += evaluation.seconds if evaluation else 0.0
+            test = evaluate(model, test_loader, loss) if test_loader is not None else None
+            now.seconds += test.seconds if test else 0.0
             epoch = Epoch(
-                now.epoch + 1, now.step, now.loss_sum / now.images, now.correct / now.images,
-                optimizer.param_groups[0]["lr"], now.images / now.epoch_seconds, now.epoch_seconds, now.seconds,
-                evaluation.loss if evaluation else None, evaluation.accuracy if evaluation else None,
+                epoch=now.epoch + 1, step=now.step, train_loss=now.loss_sum / now.images, train_accuracy=now.correct / now.images,
+                lr=optimizer.param_groups[0]["lr"], images_per_second=now.images / now.epoch_seconds, train_seconds=now.epoch_seconds,
+                seconds=now.seconds, test_loss=test.loss if test else None, test_accuracy=test.accuracy if test else None,
             )  # fmt: skip
+            metrics.write(epoch.row())
+            now.epochs.append(asdict(epoch))
+            now.next_epoch()
             if scheduler is not None:
                 advance(scheduler, epoch)
-            metrics.write(epoch.row())
-            now.epochs.append(vars(epoch))
-            now.epoch, now.batch, now.seed = now.epoch + 1, 0, None
-            now.loss_sum, now.correct, now.images, now.epoch_seconds = 0.0, 0, 0, 0.0
             save()
             if on_epoch is not None:
                 on_epoch(epoch)
