@@ -67,7 +67,7 @@ class Engine:
 
     def __init__(self, operation: str, outputs: Any, gradients: Any, inputs: Sequence[Tensor] | None, retain_graph: bool | None, create_graph: bool) -> None:
         roots = _roots(operation, _sequence(operation, outputs), gradients)
-        self.create_graph = create_graph
+        self.create_graph, self.retain_graph = create_graph, create_graph if retain_graph is None else retain_graph
         self.wanted = {place_of(tensor) for tensor in inputs or ()}
         self.plan = None if inputs is None else _plan([place[0] for place, _ in roots], self.wanted)
         self.pending: dict[Any, dict[int, Tensor]] = {}  # for each node or leaf, the gradients of its outputs, so far
@@ -81,8 +81,6 @@ class Engine:
             while self.heap:
                 node = heapq.heappop(self.heap)[1]
                 self.visit(node, self.pending.pop(node))
-                if not (create_graph if retain_graph is None else retain_graph):
-                    node.release()
             for leaf, gradients in self.pending.items():
                 self.arrived[leaf, 0] = self.call_hooks(leaf.hooks.get(0, {}), gradients[0])
 
@@ -103,6 +101,8 @@ class Engine:
             for edge, need, gradient in zip(node.edges, node.needs_input_grad, _call_backward(node, gradients), strict=True):
                 if edge is not None and need and gradient is not None:
                     self.send(edge[0], edge[1], gradient)
+            if not self.retain_graph:
+                node.release()
 
     def call_hooks(self, hooks: dict[float, Any], gradient: Tensor) -> Tensor:
         for _, hook in sorted(hooks.items()):
