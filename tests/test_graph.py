@@ -53,6 +53,16 @@ def test_drawing_leaves_the_graph_and_the_gradients_alone():
     numpy.testing.assert_array_equal(x.grad.numpy(), before)
 
 
+def test_after_backward_the_gradients_of_the_leaves_are_left():
+    (x, w), (tx, tw) = network()
+    loss = (x @ w).exp().sum()
+    loss.backward()
+    (tx @ tw).exp().sum().backward()
+    found = texts(minivgg.draw_graph(loss))
+    assert f"3×4  ‖∇‖ {tx.grad.norm():.3g}" in found
+    assert not any(text.startswith("‖∇‖") for text in found)
+
+
 def test_boxes_of_a_wide_and_deep_graph_do_not_overlap():
     leaves = [minivgg.ones(2, requires_grad=True) for _ in range(6)]
     total = leaves[0] * 1

@@ -59,7 +59,8 @@ def draw_graph(loss: Tensor, path: str | Path | None = None, params: Mapping[str
 
     A box is an operation with the shape of its result, or a leaf with its name from ``params`` (``model.named_parameters()``).
     If the loss is a single element, the norm of its gradient with respect to a result stands on the edges that leave it,
-    that with respect to a leaf in its box. The graph stays usable, and no ``grad`` is touched.
+    that with respect to a leaf in its box. The graph stays usable, and no ``grad`` is touched. After ``backward`` has freed
+    the graph, only the leaves' gradients are left to be shown.
 
     >>> import minivgg
     >>> w = minivgg.ones(2, requires_grad=True)
@@ -105,6 +106,8 @@ def _gradient_norms(loss: Tensor, nodes: list[Function]) -> dict[tuple[int, int]
         return {}
     norms: dict[tuple[int, int], float] = {}
     leaves = {id(edge[0]): edge[0] for node in nodes for edge in node.edges if edge is not None and isinstance(edge[0], Tensor)}
+    if any(node._saved is None for node in nodes):  # freed by backward, which left the leaves' gradients behind
+        return {(key, 0): _norm(leaf.grad) for key, leaf in leaves.items() if leaf.grad is not None}
     before = [(node, node.hooks) for node in nodes]
     try:
         for node in nodes:
