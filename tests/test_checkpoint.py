@@ -182,6 +182,8 @@ def test_other_files_are_refused_by_name(tmp_path):
     pt = tmp_path / "weights.pt"
     assert refusal(lambda: save(model, pt), ArgumentError) == f"save: the name must end in .safetensors or .npz, got {pt}"
     assert not pt.exists()
+    text = refusal(lambda: write_arrays(path, {"a": numpy.zeros(2, "complex64")}, {}), DtypeError)
+    assert text == "save: a is complex64, which safetensors does not have"
 
 
 # Written whole --------------------------------------------------------------------------------------------------------

@@ -8,12 +8,16 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy
 
-from minivgg.errors import ArgumentError, OperationError
+from minivgg.errors import ArgumentError, DtypeError, OperationError
 
 Arrays = dict[str, numpy.ndarray]
+
+DTYPES = {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int", "uint") for bits in (8, 16, 32, 64)} | {"bool": "BOOL"}
+"""NumPy's names of the element types, and those of safetensors."""
 
 
 class FileError(OperationError, ValueError):
@@ -49,17 +53,33 @@ def _sync(path: Path) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
     """Write ``path`` in the format that its ending names: ``.safetensors``, or ``.npz`` (which has no place for metadata)."""
-    in_rows = {name: numpy.asarray(array, order="C") for name, array in arrays.items()}  # the format knows no strides
+    in_rows = {name: numpy.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
     if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
-        with written_whole(path) as beside:
-            save_file(in_rows, beside, dict(metadata) or None)
+        with written_whole(path) as beside, beside.open("wb") as file:
+            _write_safetensors(file, in_rows, metadata)
     elif path.suffix == ".npz":
         with written_whole(path) as beside, beside.open("wb") as file:
             numpy.savez(file, allow_pickle=False, **in_rows)
     else:
         raise ArgumentError("save", f"the name must end in .safetensors or .npz, got {path}")
+
+
+def _write_safetensors(file: IO[bytes], arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """8 bytes of header length, a JSON header, the elements. The library's own writer leaves a file of its own when it is killed."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    aligned = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # the widest elements first
+    for name in aligned:
+        array = arrays[name]
+        if array.dtype.name not in DTYPES:
+            raise DtypeError("save", f"{name} is {array.dtype}, which safetensors does not have")
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (end, end + array.nbytes)}
+        end += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in aligned:
+        file.write(arrays[name].data)
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
