@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LAYERS = "conv2_2,conv4_2,conv5_1"
 """The layers of VGG-16 whose algorithms are timed: a large picture with few channels, the middle, a small one with many."""
 
+LEFT_OUT = "fft"
+"""It transforms every filter, 262,144 of them in conv5_1, for a single image: up to two seconds of one core for each call."""
+
 QUICK_LAYER = 'n1 c64 h56 w56 k64 r3 p1 "vgg-d on 56 pixels:conv1_2"'
 
 
@@ -120,13 +123,15 @@ def time_algorithms(found: Findings, screen: Console) -> None:
     from minivgg.bench.problems import Problem
     from minivgg.cli.bench import result_table, select_problems
     from minivgg.cli.progress import Status
+    from minivgg.registry import algorithms
 
+    names = [algorithm.name for algorithm in algorithms("conv2d").values() if algorithm.automatic and algorithm.name != LEFT_OUT]
     torch = torch_installed() and not found.quick
     with Status() as status:
         status("loading the algorithms")
         prepare(None, torch)
         for problem in [Problem.parse(QUICK_LAYER)] if found.quick else select_problems("vgg16", LAYERS, None, None):
-            found.results += measure(problem, torch=torch, replicates=3 if found.quick else 5, budget=2.0, progress=status)
+            found.results += measure(problem, names=names, torch=torch, replicates=3 if found.quick else 5, budget=2.0, progress=status)
     screen.print(result_table(found.results))
 
 

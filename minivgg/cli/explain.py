@@ -51,7 +51,7 @@ def explain(
     out.print(f"p = ⌊({spec.h} + {top} + {bottom} - {dh}) / {sh}⌋ + 1 = {spec.p},  q = ⌊({spec.w} + {left} + {right} - {dw}) / {sw}⌋ + 1 = {spec.q}\n")
     for name, found in answers.items():
         rows = table(name, "", "algorithm", "why", "scratch memory", left=3)
-        rows.columns[2].no_wrap = False
+        rows.columns[0].min_width, rows.columns[2].no_wrap = None, False
         for candidate in found:
             mark, style = ("▶", "bold green") if candidate.chosen else ("", "" if candidate.applies else "dim")
             rows.add_row(mark, candidate.name, candidate.reason, size(candidate.workspace) if candidate.applies else "-", style=style)
