@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/minivgg demo
 
+# one BLAS thread: the idle ones spin, at the cost of whatever runs beside them
 test: .venv/test
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: .venv/test
 	$(BIN)/ruff check .

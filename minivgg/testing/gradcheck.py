@@ -193,6 +193,9 @@ def _read(func: Any, inputs: Any) -> tuple[Callable[[], Any], Leaves]:
 
 
 def _name(func: Any) -> str:
+    owner = getattr(func, "__self__", None)
+    if isinstance(owner, type):  # MyFunction.apply
+        return owner.__name__
     return getattr(func, "__name__", type(func).__name__)
 
 
