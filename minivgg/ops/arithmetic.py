@@ -12,8 +12,8 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.errors import DtypeError, ShapeError
-from minivgg.ops.inplace import in_place
-from minivgg.ops.promotion import Operand, operands
+from minivgg.ops.inplace import copy_, in_place
+from minivgg.ops.promotion import KINDS, Operand, operands
 from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -90,7 +90,8 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     >>> 3 - minivgg.tensor([1.0, 2.0])
     tensor([2., 1.])
     """
-    return Sub.apply(*_not_two_booleans("sub", *operands("sub", input, other if alpha == 1 else mul(other, alpha))))
+    _no_booleans("sub", input, other)
+    return Sub.apply(*operands("sub", input, other if alpha == 1 else mul(other, alpha)))
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
@@ -122,32 +123,34 @@ def neg(input: Tensor) -> Tensor:
     >>> -minivgg.tensor([1.0, -2.0])
     tensor([-1.,  2.])
     """
-    _not_two_booleans("neg", input, input)
+    _no_booleans("neg", input)
     return Neg.apply(input)
 
 
-def _not_two_booleans(operation: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    if a.dtype.kind == "b":
-        raise DtypeError(operation, "a boolean has no negative; use ~x, or x.to(minivgg.int64)")
-    return a, b
+def _no_booleans(operation: str, *values: Operand) -> None:
+    for value in values:
+        if isinstance(value, bool) or getattr(value, "dtype", None) == "bool":
+            raise DtypeError(operation, "takes numbers, got a boolean; use ~x, or x.to(minivgg.int64)")
 
 
-def _in_place(node: type[Function], name: str) -> Callable[..., Tensor]:
+def _in_place(function: Callable[..., Tensor], node: type[Function]) -> Callable[..., Tensor]:
+    name = f"{function.__name__}_"
+
     def overwrite(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
-        a, b = operands(name, input, other if alpha == 1 else mul(other, alpha), floating=node is Div)
-        if a is not input:
-            raise DtypeError(name, f"the result would be {a.dtype}, which does not fit in a tensor of {input.dtype}")
         if node is Sub:
-            _not_two_booleans(name, a, b)
-        return in_place(node, input, b)
+            _no_booleans(name, input, other)
+        a, b = operands(name, input, other if alpha == 1 else mul(other, alpha), floating=node is Div)
+        if KINDS[a.dtype.kind] > KINDS[input.dtype.kind]:
+            raise DtypeError(name, f"the result would be {a.dtype}, which does not fit in a tensor of {input.dtype}")
+        return in_place(node, input, b) if a is input else copy_(input, node.apply(a, b))
 
     overwrite.__name__ = overwrite.__qualname__ = name
-    overwrite.__doc__ = f"``{name[:-1]}`` in place: the result must have this tensor's dtype and shape."
+    overwrite.__doc__ = f"``{function.__name__}`` in place: the result takes on this tensor's dtype and must have its shape."
     return overwrite
 
 
 for _operator, _function, _node in (("add", add, Add), ("sub", sub, Sub), ("mul", mul, Mul), ("truediv", div, Div)):
-    _inplace = _in_place(_node, f"{_function.__name__}_")
+    _inplace = _in_place(_function, _node)
     method(_function.__name__, f"__{_operator}__")(_function)
     method(f"__r{_operator}__")(lambda self, other, function=_function: function(other, self))
     method(_inplace.__name__, f"__i{_operator}__")(_inplace)
@@ -177,7 +180,7 @@ def _scaled(samples: Iterable[Sample]) -> Iterable[Sample]:
 
 
 def _neg_errors() -> Iterable[ErrorSample]:
-    yield ErrorSample((numpy.ones(2, bool),), {}, DtypeError, "neg: a boolean has no negative; use ~x, or x.to(minivgg.int64)")
+    yield ErrorSample((numpy.ones(2, bool),), {}, DtypeError, "neg: takes numbers, got a boolean; use ~x, or x.to(minivgg.int64)")
 
 
 Operation(

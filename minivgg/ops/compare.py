@@ -71,16 +71,16 @@ for _name in ("and", "or", "xor"):
     method(f"__{_name}__", f"__r{_name}__")(_logic(_name))
 
 
-@method("__invert__", "logical_not")
-def logical_not(input: Tensor) -> Tensor:
-    """``~input``: true where the element is false (0).
+@method("__invert__")
+def invert(input: Tensor) -> Tensor:
+    """``~input``: true where the element is false; of an integer, all bits turned over.
 
     >>> import minivgg
     >>> ~minivgg.tensor([True, False])
     tensor([False,  True])
     """
-    if input.dtype.kind != "b":
-        raise DtypeError("invert", f"takes booleans, got {input.dtype}")
+    if input.dtype.kind == "f":
+        raise DtypeError("invert", f"takes booleans or integers, got {input.dtype}")
     return _boolean(~input.array, input)
 
 

@@ -8,7 +8,7 @@ from minivgg.autograd import Function, Tensor, is_grad_enabled, method
 from minivgg.errors import GraphError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.hooks import forget_retained, retain_grad
-from minivgg.ops.promotion import as_tensor
+from minivgg.ops.promotion import as_tensor, check_broadcast
 from minivgg.ops.reduce import sum_to
 from minivgg.ops.where import zero_of
 
@@ -71,10 +71,9 @@ def copy_(input: Tensor, source: Any) -> Tensor:
     tensor([1., 2.])
     """
     source = to(as_tensor(source, like=input), input.dtype)
-    try:
-        return in_place(Copy, input, source)
-    except ValueError:
-        raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}") from None
+    if check_broadcast("copy_", input.shape, source.shape) != input.shape:
+        raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}")
+    return in_place(Copy, input, source)
 
 
 @method()

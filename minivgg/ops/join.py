@@ -26,7 +26,7 @@ class Cat(Function):
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors along an existing dimension; all other sizes are equal.
+    """Join tensors along an existing dimension; all other sizes are equal. Among matrices and larger ones, tensors of shape (0,) are passed over.
 
     >>> import minivgg
     >>> minivgg.cat([minivgg.zeros(2, 3), minivgg.ones(1, 3)]).shape
@@ -34,6 +34,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if not len(tensors):
         raise ArgumentError("cat", "needs at least one tensor")
+    if any(tensor.ndim > 1 for tensor in tensors):
+        tensors = [tensor for tensor in tensors if tensor.shape != (0,)]
     first = tensors[0]
     if not first.ndim:
         raise ShapeError("cat", "tensors without dimensions cannot be joined; use stack()")
@@ -76,9 +78,9 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     total = tensor.shape[axis]
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
-        if size < 1:
+        if size < 1 and (size or total):
             raise ArgumentError("split", f"the size must be at least 1, got {size}")
-        sizes = [min(size, total - start) for start in range(0, total, size)] or [0]
+        sizes = [min(size, total - start) for start in range(0, total, size or 1)] or [0]
     else:
         sizes = list(split_size_or_sections)
         if sum(sizes) != total or min(sizes, default=0) < 0:
@@ -97,7 +99,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks < 1:
         raise ArgumentError("chunk", f"the number of pieces must be at least 1, got {chunks}")
-    return split(input, max(-(-input.size(dim) // chunks), 1), dim)
+    total = input.size(dim)
+    return split(input, -(-total // chunks) if total else [0] * chunks, dim)
 
 
 @method()

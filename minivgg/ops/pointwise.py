@@ -50,10 +50,10 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """|x|; the derivative at 0 is taken as 0."""
+    """|x|; the derivative at 0 (and at nan) is taken as 0."""
 
     def forward(self, x):
-        self.save_for_backward(namespace(x).sign(x))
+        self.save_for_backward((x > 0).astype(x.dtype) - (x < 0).astype(x.dtype))
         return namespace(x).abs(x)
 
     def backward(self, grad):

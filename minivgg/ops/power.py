@@ -46,7 +46,7 @@ class Pow(Function):
         if need_a:
             grad_a = sum_to(keep(grad * (b * a ** (b - 1)), b != 0), a.shape)
         if need_b:
-            grad_b = sum_to(keep(grad * (a**b * a.log()), (a != 0) | (b < 0)), b.shape)
+            grad_b = sum_to(keep(grad * (a**b * a.log()), ~((a == 0) & (b >= 0))), b.shape)
         return grad_a, grad_b
 
 

@@ -14,7 +14,8 @@ from minivgg.ops.cast import to
 Operand = Any
 """A Tensor, an array, a NumPy scalar or a Python number."""
 
-_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+"""The rank of each kind of dtype: booleans below integers below floats."""
 
 
 def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
@@ -70,7 +71,7 @@ def common_dtype(x: Array, y: Array) -> numpy.dtype:
     >>> common_dtype(numpy.ones(2, "float32"), numpy.array(1.0)), common_dtype(numpy.ones(2, "int64"), numpy.ones((), "float32"))
     (dtype('float32'), dtype('float32'))
     """
-    kind_x, kind_y = _KINDS.get(x.dtype.kind, 3), _KINDS.get(y.dtype.kind, 3)
+    kind_x, kind_y = KINDS[x.dtype.kind], KINDS[y.dtype.kind]
     if kind_x != kind_y:
         return x.dtype if kind_x > kind_y else y.dtype
     if bool(x.ndim) != bool(y.ndim):
@@ -80,12 +81,12 @@ def common_dtype(x: Array, y: Array) -> numpy.dtype:
 
 def _wrap(operation: str, value: Any, other: Any) -> Tensor:
     """An array as a tensor; a number as a tensor without dimensions, in the dtype of the other side if it is of its kind."""
-    if is_array(value):
+    if is_array(value) and value.dtype.kind in KINDS:
         return Tensor(value)
     if isinstance(value, numpy.generic):
         value = value.item()
     if not isinstance(value, bool | int | float):
-        raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}")
+        raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}" + (f" of {value.dtype}" if is_array(value) else ""))
     like = other.array if isinstance(other, Tensor) else other if is_array(other) else numpy.asarray(other)
     dtype = like.dtype
     if isinstance(value, float) and dtype not in FLOATING:

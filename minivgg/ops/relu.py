@@ -10,6 +10,7 @@ from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import DtypeError
 from minivgg.ops.inplace import in_place
+from minivgg.ops.where import keep
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -18,17 +19,16 @@ class ReLU(Function):
 
     def forward(self, x, inplace):
         out = namespace(x).maximum(x, 0, out=x if inplace else None)
-        out = out if out.ndim else namespace(x).asarray(out)
         self.save_for_backward(out)
         return out
 
     def backward(self, grad):
         (out,) = self.saved_tensors
-        return grad * Tensor((out.array > 0).astype(grad.dtype)), None
+        return keep(grad, Tensor(~(out.array <= 0))), None
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0), elementwise; the derivative at 0 is 0, nan stays nan.
+    """max(x, 0), elementwise; the derivative at 0 is 0, nan stays nan, and the gradient passes it.
 
     ``inplace`` overwrites ``input`` and saves the memory of a second activation.
 
