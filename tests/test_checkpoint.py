@@ -203,6 +203,16 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_new_file_takes_the_old_ones_name_not_its_place(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with path.open() as reader:
+        with written_whole(path) as beside:
+            beside.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 WRITER = """
 import sys, numpy
 from pathlib import Path

@@ -238,6 +238,11 @@ def test_the_default_generator_is_drawn_from_once_a_pass():
     assert minivgg.rand(3).tolist() == following
 
 
+def test_no_two_items_draw_the_same_numbers():
+    batches = [batch for seed in (1, 2) for batch in DataLoader(Noisy(20), 2).batches(seed)]
+    assert len({row.tobytes() for _, turned in batches for row in turned.numpy()}) == 40
+
+
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_a_pass_can_be_taken_up_anywhere(prefetch):
     whole = as_bytes(DataLoader(Noisy(11), 3, shuffle=True).batches(seed=4))
