@@ -38,9 +38,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
             raise ShapeError("default_collate", f"the items of a batch must have one number of parts, got {sorted({len(item) for item in batch})}")
         parts = [default_collate(part) for part in zip(*batch, strict=True)]
         return tuple(parts) if isinstance(first, tuple) else parts
-    raise DtypeError(
-        "default_collate", f"takes tensors, arrays, numbers, text and tuples, lists or dicts of them, got {type(first).__name__}; pass collate_fn"
-    )
+    raise DtypeError("default_collate", f"takes tensors, arrays, numbers, text and tuples, lists or dicts of them, got {type(first).__name__}; pass collate_fn")
 
 
 def _stack(arrays: Sequence[Any]) -> Any:
