@@ -25,7 +25,7 @@ QUICK_LAYER = 'n1 c64 h56 w56 k64 r3 p1 "vgg-d on 56 pixels:conv1_2"'
 
 def demo(
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where checkpoint, metrics and report are kept.", show_default="runs/demo")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training digits.", show_default="30")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training digits.", show_default="50")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A little of each part, in half a minute, kept in runs/quick.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ RUN = Path("runs/digits")
 def train(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where checkpoint, metrics and settings are kept.")] = RUN,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training digits.", show_default="30")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training digits.", show_default="50")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.", show_default="64")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate at the beginning; it falls along a cosine.", show_default="0.02")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Determines initial weights, order, augmentation and dropout.", show_default="0")] = None,

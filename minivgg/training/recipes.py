@@ -34,7 +34,7 @@ class Recipe:
         )  # fmt: skip
 
 
-def digits_recipe(seed: int = 0, epochs: int = 30, batch_size: int = 64, lr: float = 0.02) -> Recipe:
+def digits_recipe(seed: int = 0, epochs: int = 50, batch_size: int = 64, lr: float = 0.02) -> Recipe:
     """MiniVGG on the digits that come with the package: at least 99 % on the held-out ones (``benchmarks/digits.py``).
 
     SGD with Nesterov momentum 0.9 and weight decay 5e-4, the learning rate falling along a cosine; the images turned by up
