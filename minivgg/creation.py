@@ -7,53 +7,51 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor
-from minivgg.backend import Array, is_array, to_numpy
-from minivgg.errors import ArgumentError, DtypeError
+from minivgg.backend import Array, cupy_if_imported, is_array, namespace, to_numpy
+from minivgg.errors import ArgumentError, DtypeError, UnsupportedError
 from minivgg.ops.cast import check_device, read_dtype
 from minivgg.random import Generator, numpy_generator
 
 FLOAT = numpy.dtype("float32")
-DEFAULTS: dict[str, numpy.dtype[Any]] = {"f": FLOAT, "i": numpy.dtype("int64"), "u": numpy.dtype("int64"), "b": numpy.dtype("bool")}
+DLPACK_CPU = 1
+OF_PYTHON: dict[str, Any] = {"f": FLOAT, "i": numpy.dtype("int64"), "b": numpy.dtype("bool")}
 """What Python's numbers become, by their kind."""
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor holding a copy of ``data``: numbers, nested lists, arrays.
 
-    Python floats become float32, integers int64, as in PyTorch; arrays keep their dtype.
+    Python floats become float32, integers int64, as in PyTorch; arrays and NumPy scalars keep their dtype.
 
-    >>> tensor([[1, 2], [3, 4]]).dtype, tensor([1.0, 2.0]).dtype
-    (dtype('int64'), dtype('float32'))
+    >>> tensor([[1, 2], [3, 4]]).dtype, tensor([1.0, 2.0]).dtype, tensor(numpy.zeros(2)).dtype
+    (dtype('int64'), dtype('float32'), dtype('float64'))
     """
     check_device("tensor", device)
+    try:
+        array = numpy.array(_plain(data))
+    except ValueError as error:
+        raise ArgumentError("tensor", f"the nested lists are not rectangular: {error}") from None
+    if dtype is None and not isinstance(_first(data), Tensor | numpy.ndarray | numpy.generic):
+        dtype = OF_PYTHON.get(array.dtype.kind) if array.size else FLOAT
+    if array.dtype.kind not in "fiub" or (dtype is None and array.dtype.kind == "u" and isinstance(_first(data), int)):
+        raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
+    return Tensor(array.astype(read_dtype("tensor", array.dtype.newbyteorder("=") if dtype is None else dtype), copy=False), requires_grad)
+
+
+def _plain(data: Any) -> Any:
+    """Lists of arrays and numbers, without tensors."""
+    if isinstance(data, list | tuple):
+        return [_plain(item) for item in data]
     if isinstance(data, Tensor):
         data = data.array
-    if is_array(data) or isinstance(data, numpy.generic):
-        array = numpy.array(to_numpy(data) if is_array(data) else data, dtype=None if dtype is None else read_dtype("tensor", dtype))
-    else:
-        try:
-            array = numpy.array(_unwrap(data))
-        except ValueError as error:
-            raise ArgumentError("tensor", f"the nested lists are not rectangular: {error}") from None
-        given = dtype is not None
-        wanted = read_dtype("tensor", dtype) if given else DEFAULTS.get(array.dtype.kind)
-        if wanted is None:
-            raise DtypeError("tensor", f"takes numbers and lists of numbers, got {type(data).__name__} of {array.dtype}")
-        if array.size == 0 and not given:
-            wanted = FLOAT
-        array = array.astype(wanted)
-    return Tensor(_native(array), requires_grad)
+    return to_numpy(data) if is_array(data) else data
 
 
-def _unwrap(data: Any) -> Any:
-    if isinstance(data, list | tuple):
-        return [_unwrap(item) for item in data]
-    return data.array if isinstance(data, Tensor) else data
-
-
-def _native(array: numpy.ndarray) -> numpy.ndarray:
-    """Byte-swapped elements are brought into the machine's order."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+def _first(data: Any) -> Any:
+    """The first number in nested lists; its type says where the dtype comes from."""
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return data
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -79,24 +77,34 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor that shares the memory of another library's tensor (PyTorch's, CuPy's, ...)."""
-    return Tensor(numpy.from_dlpack(source))
+    """A tensor that shares the memory of another library's tensor (PyTorch's, CuPy's, ...).
+
+    >>> a = numpy.zeros(2)
+    >>> from_dlpack(a).fill_(3.0)
+    tensor([3., 3.], dtype=float64)
+    >>> a
+    array([3., 3.])
+    """
+    on_host = source.__dlpack_device__()[0] == DLPACK_CPU
+    library = numpy if on_host else cupy_if_imported()
+    if library is None:
+        raise UnsupportedError("from_dlpack", "the memory lies on a device, and cupy is not imported")
+    return from_numpy(library.from_dlpack(source))
 
 
 def _shape(operation: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and isinstance(size[0], list | tuple):
         size = tuple(size[0])
-    shape = tuple(int(s) for s in size)
-    if any(s < 0 for s in shape):
-        raise ArgumentError(operation, f"sizes must be at least 0, got {shape}")
-    return shape
+    if any(not hasattr(s, "__index__") or s.__index__() < 0 for s in size):
+        raise ArgumentError(operation, f"sizes must be whole numbers of at least 0, got {size}")
+    return tuple(s.__index__() for s in size)
 
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one number."""
     check_device("full", device)
     wanted = read_dtype("full", dtype) if dtype is not None else tensor(fill_value).dtype
-    return Tensor(numpy.full(_shape("full", (size,) if isinstance(size, int) else tuple(size)), fill_value, wanted), requires_grad)
+    return Tensor(numpy.full(_shape("full", (size,)), fill_value, wanted), requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -117,19 +125,24 @@ def empty(*size: Any, dtype: Any = FLOAT, device: Any = None, requires_grad: boo
     return Tensor(numpy.empty(_shape("empty", size), read_dtype("empty", dtype)), requires_grad)
 
 
+def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """One number in the shape, dtype and place of another tensor.
+
+    >>> full_like(arange(3), 7)
+    tensor([7, 7, 7])
+    """
+    wanted = input.dtype if dtype is None else read_dtype("full_like", dtype)
+    return Tensor(namespace(input.array).full(input.shape, fill_value, wanted), requires_grad)
+
+
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape and dtype of another tensor."""
-    return zeros(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Zeros in the shape, dtype and place of another tensor."""
+    return full_like(input, 0, dtype=dtype, requires_grad=requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape and dtype of another tensor."""
-    return ones(*input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
-
-
-def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """One number in the shape and dtype of another tensor."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Ones in the shape, dtype and place of another tensor."""
+    return full_like(input, 1, dtype=dtype, requires_grad=requires_grad)
 
 
 def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -143,6 +156,8 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: An
         start, end = 0, start
     if step == 0:
         raise ArgumentError("arange", "step must not be 0")
+    if (end - start) * step < 0:
+        raise ArgumentError("arange", f"step {step} leads away from end {end}, starting at {start}")
     whole = all(isinstance(value, int) for value in (start, end, step))
     wanted = read_dtype("arange", dtype) if dtype is not None else numpy.dtype("int64") if whole else FLOAT
     return Tensor(numpy.arange(start, end, step).astype(wanted), requires_grad)
@@ -181,11 +196,24 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, requires_gr
     return randn(*input.shape, generator=generator, dtype=input.dtype, requires_grad=requires_grad)
 
 
-def randint(low: int, high: int, size: Any, *, generator: Generator | None = None, dtype: Any = "int64") -> Tensor:
-    """Uniform random integers in [low, high)."""
-    return Tensor(numpy_generator(generator).integers(low, high, _shape("randint", tuple(size))).astype(read_dtype("randint", dtype)))
+def randint(low: int, high: Any, size: Any = None, *, generator: Generator | None = None, dtype: Any = "int64", device: Any = None) -> Tensor:
+    """Uniform random integers in [low, high); ``randint(high, size)`` starts at 0.
+
+    >>> randint(3, (2, 4)).shape, randint(5, 6, (3,))
+    ((2, 4), tensor([5, 5, 5]))
+    """
+    check_device("randint", device)
+    if size is None:
+        low, high, size = 0, low, high
+    if low >= high:
+        raise ArgumentError("randint", f"low must be below high, got {low} and {high}")
+    return Tensor(numpy.asarray(numpy_generator(generator).integers(low, high, _shape("randint", (size,)))).astype(read_dtype("randint", dtype)))
 
 
 def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
-    """The integers below n in random order."""
+    """The integers below n in random order.
+
+    >>> sorted(randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
     return Tensor(numpy_generator(generator).permutation(n))

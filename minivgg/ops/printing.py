@@ -6,6 +6,7 @@ Floating numbers get 4 decimals; none if all of them are whole; scientific notat
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy
 
@@ -26,17 +27,10 @@ def repr_tensor(self: Tensor) -> str:
     """
     array = to_numpy(self.array)
     if array.size or array.ndim == 1:
-        facts = [
-            numpy.array2string(
-                array,
-                separator=", ",
-                prefix="tensor(",
-                threshold=LIMIT,
-                edgeitems=EDGE,
-                max_line_width=WIDTH,
-                formatter={"all": _formatter(array)},  # type: ignore[arg-type]
-            )
-        ]
+        layout: Any = {"separator": ", ", "prefix": "tensor(", "threshold": LIMIT, "edgeitems": EDGE, "max_line_width": WIDTH}
+        layout["formatter"] = {"all": _formatter(array)}
+        text = numpy.array2string(array, **layout)
+        facts = [text.replace(", ..., ", ",  ..., ")]
     else:
         facts = [f"[], size={array.shape}"]
     if self.dtype.name not in ("float32", "int64", "bool") or (not array.size and self.dtype != "float32"):
