@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minivgg.training import History, Recipe
 
 CHECKPOINT, METRICS, SETTINGS = "checkpoint.safetensors", "metrics.jsonl", "settings.json"
-DEFAULTS: dict[str, Any] = {"seed": 0, "epochs": 30, "batch_size": 64, "lr": 0.02}
+DEFAULTS: dict[str, Any] = {"seed": 0, "epochs": 50, "batch_size": 64, "lr": 0.02}
 """The settings of a run that names none: those that ``digits_recipe`` was measured with."""
 
 
