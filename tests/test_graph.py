@@ -53,6 +53,29 @@ def test_drawing_leaves_the_graph_and_the_gradients_alone():
     numpy.testing.assert_array_equal(x.grad.numpy(), before)
 
 
+def test_hooks_and_retained_gradients_rest_while_drawing():
+    (x, w), _ = network()
+    seen = []
+    hidden = x @ w
+    hidden.retain_grad()
+    for tensor in (x, hidden):
+        tensor.register_hook(lambda grad: seen.append(grad.shape))
+    loss = hidden.exp().sum()
+    minivgg.draw_graph(loss)
+    assert (seen, hidden.grad) == ([], None)
+    loss.backward()
+    assert (seen, hidden.grad.shape) == ([(3, 2), (3, 4)], (3, 2))
+
+
+def test_a_branch_stands_right_above_where_it_is_used():
+    x, w = minivgg.ones(2, 3, requires_grad=True), minivgg.ones(6, requires_grad=True)
+    loss = (x.exp().exp().exp() * w.reshape(2, 3)).sum()
+    root = ElementTree.fromstring(minivgg.draw_graph(loss, params={"x": x, "w": w}))
+    rows = {group[1].text: float(group[0].get("y")) for group in root.iter(f"{SVG}g")}
+    assert rows["x"] < rows["w"] < rows["Reshape"] < rows["Mul"] < rows["Sum"]
+    assert rows["Reshape"] == rows["Exp"], "the last of three"
+
+
 def test_after_backward_the_gradients_of_the_leaves_are_left():
     (x, w), (tx, tw) = network()
     loss = (x @ w).exp().sum()

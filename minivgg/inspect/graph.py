@@ -1,6 +1,6 @@
 """draw_graph: the recorded graph as a picture, with shapes on the nodes and gradients on the edges; SVG, written here.
 
-The layout is Sugiyama's in its simplest form: rows by distance from the leaves, an order within each row that follows the
+The layout is Sugiyama's in its simplest form: rows by distance from the result, an order within each row that follows the
 neighbours' mean position, and a bend in every row that a long edge passes through.
 """
 
@@ -24,10 +24,11 @@ STYLE = """
 svg { background: #fff; font-family: system-ui, sans-serif; font-size: 12px }
 rect { rx: 8; stroke-width: 1.2 }
 .operation rect { fill: #eef4fb; stroke: #4682b4 } .parameter rect { fill: #fdf1e3; stroke: #d98324 } .result rect { fill: #e8f5ec; stroke: #2e8b57 }
-text { text-anchor: middle; fill: #1d2733 } .shape { fill: #5c6b7a; font-size: 11px } .gradient { fill: #a02c2c; font-size: 10px; text-anchor: start }
+text { text-anchor: middle; fill: #1d2733 } .shape { fill: #5c6b7a; font-size: 11px }
+.gradient { fill: #a02c2c; font-size: 10px; text-anchor: start; paint-order: stroke; stroke: #fff; stroke-width: 3px }
 path { fill: none; stroke: #8899a8; stroke-width: 1.3; marker-end: url(#arrow) }
 @media (prefers-color-scheme: dark) {
-  svg { background: #14181d } text { fill: #e6edf3 } .shape { fill: #9fb0c0 } .gradient { fill: #ff9d8a }
+  svg { background: #14181d } text { fill: #e6edf3 } .shape { fill: #9fb0c0 } .gradient { fill: #ff9d8a; stroke: #14181d }
   .operation rect { fill: #1b2a3a } .parameter rect { fill: #3a2a16 } .result rect { fill: #16301f }
 }
 """
@@ -108,18 +109,16 @@ def _gradient_norms(loss: Tensor, nodes: list[Function]) -> dict[tuple[int, int]
     leaves = {id(edge[0]): edge[0] for node in nodes for edge in node.edges if edge is not None and isinstance(edge[0], Tensor)}
     if any(node._saved is None for node in nodes):  # freed by backward, which left the leaves' gradients behind
         return {(key, 0): _norm(leaf.grad) for key, leaf in leaves.items() if leaf.grad is not None}
-    before = [(node, node.hooks) for node in nodes]
-    try:
-        for node in nodes:
-            outputs = range(len(node.outputs) if node.outputs is not None else 1)
-            node.hooks = {nr: {0: _note_norm(norms, (id(node), nr))} for nr in outputs}
-        gradients = grad(loss, list(leaves.values()), retain_graph=True, allow_unused=True)
+    places: list[Any] = [*nodes, *leaves.values()]
+    before = [place.hooks for place in places]
+    try:  # the user's hooks rest meanwhile
+        for place in places:
+            outputs = range(len(getattr(place, "outputs", None) or [place]))
+            place.hooks = {nr: {0: _note_norm(norms, (id(place), nr))} for nr in outputs}
+        grad(loss, list(leaves.values()), retain_graph=True, allow_unused=True)
     finally:
-        for node, hooks in before:
-            node.hooks = hooks
-    for leaf, gradient in zip(leaves.values(), gradients, strict=True):
-        if gradient is not None:
-            norms[id(leaf), 0] = _norm(gradient)
+        for place, hooks in zip(places, before, strict=True):
+            place.hooks = hooks
     return norms
 
 
@@ -141,19 +140,17 @@ def _boxes(loss: Tensor, nodes: list[Function], names: dict[int, str]) -> tuple[
     boxes: dict[int, Box] = {}
     edges = []
     for node in nodes:
-        box = boxes[id(node)] = Box(node.name, _text(shapes[id(node)]), "result" if node is loss.grad_fn else "operation")
+        boxes[id(node)] = Box(node.name, _text(shapes[id(node)]), "result" if node is loss.grad_fn else "operation")
         for edge in node.edges:
             if edge is not None:
                 if id(edge[0]) not in boxes:
-                    boxes[id(edge[0])] = Box(names.get(id(edge[0]), "leaf"), _text(edge[2]), "parameter", row=-1)
+                    boxes[id(edge[0])] = Box(names.get(id(edge[0]), "leaf"), _text(edge[2]), "parameter")
                 edges.append((edge[0], edge[1], node))
-                if isinstance(edge[0], Function):
-                    box.row = max(box.row, boxes[id(edge[0])].row + 1)
-                box.row = max(box.row, 1)
-    for source, _, target in edges:  # a leaf stands right above the first that uses it
-        box = boxes[id(source)]
-        if isinstance(source, Tensor):
-            box.row = min(boxes[id(target)].row - 1, box.row) if box.row >= 0 else boxes[id(target)].row - 1
+    for source, _, target in reversed(edges):  # right above the first that uses it; targets come before their sources here
+        boxes[id(source)].row = min(boxes[id(source)].row, boxes[id(target)].row - 1)
+    top = min(box.row for box in boxes.values())
+    for box in boxes.values():
+        box.row -= top
     return boxes, edges
 
 
