@@ -39,7 +39,7 @@ def namespace(array: Array) -> Any:
     >>> namespace(numpy.zeros(3)).__name__
     'numpy'
     """
-    if isinstance(array, numpy.ndarray | numpy.generic):
+    if isinstance(array, (numpy.ndarray, numpy.generic)):
         return numpy
     cupy = cupy_if_imported()
     if cupy is not None and isinstance(array, cupy.ndarray):

@@ -93,9 +93,10 @@ class Engine:
 
     def visit(self, node: Function, gradients: dict[int, Tensor]) -> None:
         """A node's gradients are complete: call its hooks and its ``backward``, and send on what comes out."""
-        for nr in node.hooks.keys() & gradients.keys():
+        for nr in node.hooks.keys() & gradients.keys() if node.hooks else ():
             gradients[nr] = self.call_hooks(node.hooks[nr], gradients[nr])
-        self.arrived.update({(node, nr): gradient for nr, gradient in gradients.items() if (node, nr) in self.wanted})
+        if self.wanted:
+            self.arrived.update({(node, nr): gradient for nr, gradient in gradients.items() if (node, nr) in self.wanted})
         node.needs_input_grad = tuple([edge is not None for edge in node.edges]) if self.plan is None else self.plan[node]
         if True in node.needs_input_grad:
             for edge, need, gradient in zip(node.edges, node.needs_input_grad, _call_backward(node, gradients), strict=True):
@@ -141,8 +142,7 @@ def _roots(operation: str, tensors: Sequence[Tensor], gradients: Any) -> list[tu
         if gradient is None and tensor.array.size != 1:
             problem = f"only a single element has an implied gradient of 1, this tensor has {tensor.array.size}"
             raise GraphError(operation, f"{problem}; pass the gradient, or reduce it with sum() or mean()", shape=tensor.shape)
-        if gradient is None:
-            gradient = Tensor(namespace(tensor.array).ones_like(tensor.array))
+        gradient = Tensor(namespace(tensor.array).ones_like(tensor.array)) if gradient is None else gradient
         if gradient.shape != tensor.shape:
             raise ShapeError(operation, f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
         roots.append((place_of(tensor), gradient.to(tensor.dtype)))

@@ -31,6 +31,7 @@ from minivgg.errors import GraphError
 Edge = tuple[Any, int, tuple[int, ...], numpy.dtype]  # where a gradient goes: a node or leaf, which of its outputs; shape and dtype it must have
 
 _sequence = itertools.count()
+_UNVERSIONED = [0, 0]
 
 
 class Function:
@@ -44,7 +45,7 @@ class Function:
     outputs: list[tuple[tuple[int, ...], numpy.dtype]] | None = None  # shapes and dtypes, if there are several outputs
     is_view: bool = False  # an output shows the memory of an argument
     hooks: Any = NO_HOOKS  # for some outputs, by number, functions to be called with the gradient
-    _saved: Any = ()
+    _saved: Any = ()  # arrays; once recorded, (array, output -1, -2, ... or input 0, 1, ... or None, version, version that backward expects)
     _non_differentiable: tuple[Array, ...] = ()
 
     @property
@@ -77,17 +78,21 @@ class Function:
     def apply(cls, *args: Any) -> Any:
         """Run ``forward`` on the arrays of the arguments and, if a gradient may be wanted, record the node."""
         node, arrays = cls.prepare(args)
-        result = cls.run(node, arrays)
-        results = result if type(result) is tuple else (result,)
-        outputs = [Tensor(array if is_array(array) else numpy.asarray(array)) for array in results]  # without dimensions, NumPy returns scalars
-        for output in outputs:
-            for arg in reversed(args):  # the first one counts
-                if isinstance(arg, Tensor) and _shows(output.array, arg.array):
-                    node.is_view, output._base = True, arg if arg._base is None else arg._base
-                    output._version, output._made_at = arg._version, arg._version[1]  # views count changes together
+        returned = cls.run(node, arrays)
+        results = returned if type(returned) is tuple else (returned,)
+        outputs = []
+        for result in results:
+            array = result if is_array(result) else numpy.asarray(result)  # without dimensions, NumPy returns scalars
+            base, output = array.base, Tensor(array)
+            for arg in args:
+                if isinstance(arg, Tensor) and (arg.array is array or (base is not None and (base is arg.array or base is arg.array.base))):
+                    output._base = arg if arg._base is None else arg._base  # a view: its changes and those of its base count together
+                    node.is_view, output._version, output._made_at = True, arg._version, arg._version[1]
+                    break
+            outputs.append(output)
         if True in node.needs_input_grad:
             node.record(args, arrays, results, outputs)
-        return tuple(outputs) if results is result else outputs[0]
+        return tuple(outputs) if results is returned else outputs[0]
 
     @classmethod
     def prepare(cls, args: tuple[Any, ...]) -> tuple[Function, list[Any]]:
@@ -95,6 +100,7 @@ class Function:
         node, enabled = cls(), grad_mode.enabled
         arrays: list[Any] = []
         edges: list[Edge | None] = []
+        needed: list[bool] = []
         for arg in args:
             array, edge = arg, None
             if isinstance(arg, Tensor):
@@ -108,7 +114,8 @@ class Function:
                         array = array.view()  # record() tells them apart by identity
             arrays.append(array)
             edges.append(edge)
-        node.edges, node.needs_input_grad = edges, tuple([edge is not None for edge in edges])
+            needed.append(edge is not None)
+        node.edges, node.needs_input_grad = edges, tuple(needed)
         return node, arrays
 
     @classmethod
@@ -117,21 +124,19 @@ class Function:
         return cls.forward(node, *arrays)
 
     def record(self, args: tuple[Any, ...], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int = 0) -> None:
-        """Make this node the origin of its outputs, and note where each saved array belongs.
-
-        An entry is (array, output -1, -2, ... or input 0, 1, ... or None, its version, the version that backward expects).
-        """
+        """Make this node the origin of its outputs, and note where each saved array belongs."""
         if self._saved:
             known = {id(arrays[i]): (arrays[i], i, arg._version, arg._version[0]) for i, arg in enumerate(args) if isinstance(arg, Tensor)}
-            for nr, (result, out) in enumerate(zip(results, outputs, strict=True)):
-                known[id(result)] = (out.array, -1 - nr, out._version, out._version[0] + changes)
-            self._saved = [known.get(id(saved)) or (saved, None, [0], 0) for saved in self._saved]
+            for nr, out in enumerate(outputs):
+                known[id(results[nr])] = (out.array, -1 - nr, out._version, out._version[0] + changes)
+            self._saved = [known.get(id(saved)) or (saved, None, _UNVERSIONED, 0) for saved in self._saved]
         self.sequence = next(_sequence)
         if len(outputs) > 1:
             self.outputs = [(out.shape, out.dtype) for out in outputs]
-        for nr, (result, output) in enumerate(zip(results, outputs, strict=True)):
-            if output.array.dtype in FLOATING and not any(result is array for array in self._non_differentiable):
-                output.grad_fn, output.output_nr, output._requires_grad = self, nr, True
+        marked = {id(array) for array in self._non_differentiable} if self._non_differentiable else ()
+        for nr, out in enumerate(outputs):
+            if out.array.dtype in FLOATING and id(results[nr]) not in marked:
+                out.grad_fn, out.output_nr, out._requires_grad = self, nr, True
 
     def _restore(self, array: Array, source: int | None, version: list[int], saved_at: int) -> Any:
         """A saved array as a tensor; while the computation is recorded, one that is linked to where the array came from."""
@@ -147,8 +152,3 @@ class Function:
             if origin is not None:
                 tensor.grad_fn, tensor.output_nr, tensor._requires_grad = origin[0], origin[1], True
         return tensor
-
-
-def _shows(array: Array, other: Array) -> bool:
-    """Whether ``array`` is the other one or a view of the same memory."""
-    return array is other or (array.base is not None and (array.base is other or array.base is other.base))

@@ -85,7 +85,7 @@ def _wrap(operation: str, value: Any, other: Any) -> Tensor:
         return Tensor(value)
     if isinstance(value, numpy.generic):
         value = value.item()
-    if not isinstance(value, bool | int | float):
+    if not isinstance(value, (int, float)):
         raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}" + (f" of {value.dtype}" if is_array(value) else ""))
     like = other.array if isinstance(other, Tensor) else other if is_array(other) else numpy.asarray(other)
     dtype = like.dtype
