@@ -239,7 +239,7 @@ def test_threads_are_set_for_every_library():
     before = machine.threads()
     try:
         measure.prepare(1, torch=True)
-        assert machine.threads() == {"blas": 1, "numba": 1, "torch": 1}
+        assert machine.threads() == {"minivgg": 1, "blas": 1, "numba": 1, "torch": 1}
         assert torch.get_num_threads() == 1
     finally:
         machine.set_threads(before["blas"])

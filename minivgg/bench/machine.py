@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -87,9 +88,14 @@ def blas() -> str:
     return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
 
 
+def _kernel_threads() -> Any:
+    """The parallel loop of the compiled kernels; it loads none of them."""
+    return importlib.import_module("minivgg.kernels.common.threads")
+
+
 def threads() -> dict[str, int]:
-    """How many threads each library computes with, of those that are loaded and can be asked."""
-    counts = {}
+    """How many threads minivgg's kernels compute with, and each library of those that are loaded and can be asked."""
+    counts = {"minivgg": _kernel_threads().get_num_threads()}
     ask = _openblas("get_num_threads")
     if ask is not None:
         counts["blas"] = int(ask())
@@ -101,7 +107,8 @@ def threads() -> dict[str, int]:
 
 
 def set_threads(count: int) -> None:
-    """Let every loaded library compute with ``count`` threads, so that competitors have the same means."""
+    """Let minivgg's kernels and every loaded library compute with ``count`` threads, so that competitors have the same means."""
+    _kernel_threads().set_num_threads(count)
     change = _openblas("set_num_threads")
     if change is not None:
         change(count)

@@ -232,7 +232,8 @@ def affine(image: Tensor, angle: float, right: float = 0.0, down: float = 0.0, z
     # one pixel of border holds the fill; places farther out are moved onto it
     rows = (sin * x + cos * y + ((height - 1) / 2 + 1)).clip(0, height + 1)
     columns = (cos * x - sin * y + ((width - 1) / 2 + 1)).clip(0, width + 1)
-    padded = xp.pad(image.array, ((0, 0), (1, 2), (1, 2)), constant_values=fill)
+    padded = xp.full((image.shape[0], height + 3, width + 3), fill, image.dtype)
+    padded[:, 1:-2, 1:-2] = image.array
     below, beside = rows % 1, columns % 1
     r, c = rows.astype(int), columns.astype(int)
     upper = padded[:, r, c] * (1 - beside) + padded[:, r, c + 1] * beside
