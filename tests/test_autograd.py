@@ -122,6 +122,26 @@ def gradients_never_share_memory(library):
 
 
 @programs.returns
+def gradients_never_share_memory_with_what_a_hook_keeps(library):
+    x = leaf(library, 1.0, 2.0)
+    seen = []
+    x.register_hook(seen.append)
+    (x * 2).sum().backward()
+    x.grad.mul_(10)
+    return [x.grad, seen]
+
+
+@programs.returns
+def gradients_have_memory_of_their_own(library):
+    x = leaf(library, 1.0, 2.0)
+    x.sum().backward()
+    x.grad.mul_(10)
+    x.expand(3, 2).sum().backward()
+    x.grad.mul_(10)
+    return x.grad
+
+
+@programs.returns
 def gradients_never_share_memory_in_a_recorded_backward(library):
     a, b = leaf(library, 1.0, 2.0), leaf(library, 1.0, 2.0)
     (a + b).sum().backward(create_graph=True)

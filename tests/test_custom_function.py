@@ -135,6 +135,36 @@ def test_needs_input_grad_says_what_is_wanted():
     assert (x.grad.item(), y.grad.item()) == (3.0, 2.0)
 
 
+def test_gradients_that_nobody_asked_for_are_dropped():
+    class Product(Function):
+        def forward(self, a, b):
+            self.save_for_backward(a, b)
+            return a * b
+
+        def backward(self, grad):
+            a, b = self.saved_tensors
+            return grad * b, grad * a
+
+    x, y = leaf(2.0), leaf(3.0)
+    visited = []
+    y.register_hook(visited.append)
+    inner = y * 1
+    inner.register_hook(visited.append)
+    for other in (y, inner):
+        assert minivgg.autograd.grad(Product.apply(x, other), x)[0].item() == 3.0
+    constant = minivgg.tensor(3.0, dtype="float64")
+    Product.apply(x, constant).backward()
+    assert (visited, x.grad.item(), constant.grad) == ([], 3.0, None)
+
+
+def test_two_tensors_on_one_array_are_told_apart():
+    x = leaf(2.0, 3.0)
+    constant = Tensor(x.array)
+    (g,) = minivgg.autograd.grad((x * constant * x).sum(), x, create_graph=True)
+    assert g.tolist() == [8.0, 18.0]
+    assert minivgg.autograd.grad(g.sum(), x)[0].tolist() == [4.0, 6.0], "2 · constant, not 6 x"
+
+
 class Passes(Function):
     """Returns the very array it was given."""
 

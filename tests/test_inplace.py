@@ -1,8 +1,10 @@
 """In-place operations against PyTorch: how they enter the graph, which changes are noticed, and which are refused."""
 
+import numpy
 import pytest
 from same_program import Programs, check_refusal, check_result, leaf
 
+import minivgg
 from minivgg.errors import GraphError
 
 programs = Programs()
@@ -182,6 +184,24 @@ def saved_input_changed_through_detach(library):
 
 
 @programs.refused(GraphError, f"Mul: {CHANGED}")
+def saved_view_changed_through_the_array_it_was_made_of(library):
+    x = leaf(library, 1.0, 2.0)
+    base = library.from_numpy(numpy.ones(4))
+    y = x * base[:2]
+    base.zero_()
+    y.sum().backward()
+
+
+@programs.refused(GraphError, f"Mul: {CHANGED}")
+def saved_for_a_second_derivative_and_changed(library):
+    x = leaf(library, 1.0, 2.0)
+    y = x.exp()
+    (g,) = library.autograd.grad(y.sum(), x, library.tensor(1.0, dtype=library.float64, requires_grad=True), create_graph=True)
+    y.detach().add_(1)
+    g.sum().backward()
+
+
+@programs.refused(GraphError, f"Mul: {CHANGED}")
 def saved_leaf_changed_under_no_grad(library):
     x = leaf(library, 1.0, 2.0)
     y = (x * x).sum()
@@ -226,6 +246,17 @@ def view_of_a_leaf_in_place(library):
     leaf(library, 1.0, 2.0)[:1].mul_(2)
 
 
+@programs.refused(
+    GraphError,
+    "Mul in place: a view cannot be changed in place in a graph; index the tensor that it is a view of (x[i] = ...), or clone() it (shape (1,))",
+)
+def view_taken_under_no_grad_in_place(library):
+    x = leaf(library, 1.0, 2.0) * 1
+    with library.no_grad():
+        view = x[:2][:1]
+    view.mul_(2)
+
+
 @programs.refused(GraphError, "Mul in place: the memory of this tensor is read-only (expanded or frozen); clone() it first (shape (3,))")
 def expanded_in_place(library):
     library.ones(1).expand(3).mul_(2)
@@ -239,3 +270,46 @@ def test_same_result(program):
 @pytest.mark.parametrize(("program", "error", "message"), programs.refusals)
 def test_same_refusal(program, error, message):
     check_refusal(program, error, message)
+
+
+# Where minivgg is stricter than PyTorch, or more exact -----------------------------------------------------------------
+
+
+def test_a_view_from_before_a_recorded_change_must_be_taken_again():
+    x = leaf(minivgg, 1.0, 2.0)
+    y = x * 1
+    view = y[:1]
+    y.mul_(5)
+    with pytest.raises(GraphError, match=r"^Mul: this view was taken before its tensor was changed in place; take the view again \(shape \(1,\)\)$"):
+        view * 3
+    constant = minivgg.zeros(2, dtype="float64")
+    view = constant[:1]
+    constant[1:] = x[1:]
+    with pytest.raises(GraphError, match=r"^Exp: this view was taken before"):
+        view.exp()
+    with minivgg.no_grad():
+        assert view.exp().tolist() == [1.0]
+
+
+def test_a_view_in_place_where_pytorch_would_rebuild_the_graph():
+    y = leaf(minivgg, 1.0, 2.0) * 1
+    with pytest.raises(GraphError, match=r"^Mul in place: a view cannot be changed in place in a graph"):
+        y[:1].mul_(2)
+
+
+def test_new_data_under_a_graph_is_noticed():
+    x = leaf(minivgg, 1.0, 2.0)
+    y = (x * x).sum()
+    x.data = minivgg.ones(2, dtype="float64")
+    with pytest.raises(GraphError, match="changed in place"):
+        y.backward()
+
+
+def test_an_index_may_change_after_it_was_used():
+    x = leaf(minivgg, 1.0, 2.0)
+    index, mask = minivgg.tensor([0]), minivgg.tensor([True, False])
+    y = x[index].sum() + 10 * x[mask].sum()
+    index.fill_(1)
+    mask.fill_(True)
+    y.backward()
+    assert x.grad.tolist() == [11.0, 0.0]

@@ -53,8 +53,8 @@ def _data(self: Tensor) -> Tensor:
 def _set_data(self: Tensor, value: Tensor) -> None:
     if not isinstance(value, Tensor):
         raise DtypeError("data", f"takes a tensor, got {type(value).__name__}")
-    self.array = value.array.view()
-    self._version = [self._version[0] + 1, 0]  # a graph that saved the old elements notices
+    self._version[0] += 1  # a graph that saved the old elements notices
+    self.array, self._version = value.array.view(), [0, 0]
 
 
 method("is_leaf")(property(lambda self: self.grad_fn is None, doc="Whether no recorded operation made it: ``backward`` leaves the gradient in its ``grad``."))
