@@ -481,6 +481,13 @@ def too_few_gradients(library):
     library.autograd.backward([x * 2, x * 3], [library.ones(())])
 
 
+@programs.refused(ShapeError, "register_hook: a hook must return float64 of shape (), this one returned float64 of shape (2,)")
+def hook_with_another_shape(library):
+    x = leaf(library, 1.0)
+    x.register_hook(lambda grad: library.ones(2, dtype=library.float64))
+    (x * 2).backward()
+
+
 @programs.refused(GraphError, "register_hook: this tensor does not require a gradient (shape (2,))")
 def hook_without_gradient(library):
     library.ones(2).register_hook(print)

@@ -127,13 +127,12 @@ class Function:
         """Make this node the origin of its outputs, and note where each saved array belongs."""
         if self._saved:
             known = {id(arrays[i]): (arrays[i], i, arg._version, arg._version[0]) for i, arg in enumerate(args) if isinstance(arg, Tensor)}
-            for nr, out in enumerate(outputs):
-                known[id(results[nr])] = (out.array, -1 - nr, out._version, out._version[0] + changes)
+            known |= {id(results[nr]): (out.array, -1 - nr, out._version, out._version[0] + changes) for nr, out in enumerate(outputs)}
             self._saved = [known.get(id(saved)) or (saved, None, _UNVERSIONED, 0) for saved in self._saved]
         self.sequence = next(_sequence)
         if len(outputs) > 1:
             self.outputs = [(out.shape, out.dtype) for out in outputs]
-        marked = {id(array) for array in self._non_differentiable} if self._non_differentiable else ()
+        marked = set(map(id, self._non_differentiable))
         for nr, out in enumerate(outputs):
             if out.array.dtype in FLOATING and id(results[nr]) not in marked:
                 out.grad_fn, out.output_nr, out._requires_grad = self, nr, True

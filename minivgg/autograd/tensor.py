@@ -75,9 +75,9 @@ class Tensor(Operators):
 
     def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
         """Add d(self)/d(leaf) to the ``grad`` of every leaf. See ``minivgg.autograd.backward``."""
-        from minivgg.autograd.engine import backward
+        from minivgg.autograd import engine  # which imports this file
 
-        backward(self, gradient, retain_graph, create_graph, inputs)
+        engine.backward(self, gradient, retain_graph, create_graph, inputs)
 
 
 def method(*names: str) -> Callable[[Any], Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minivgg.autograd import Tensor, method
-from minivgg.errors import GraphError
+from minivgg.errors import DtypeError, GraphError, ShapeError
 from minivgg.hooks import RemovableHandle
 
 LAST = math.inf
@@ -16,7 +16,7 @@ LAST = math.inf
 
 @method()
 def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Call ``hook(grad)`` when this tensor's gradient is complete; a returned tensor replaces the gradient.
+    """Call ``hook(grad)`` when this tensor's gradient is complete; a returned tensor, of the same shape and dtype, replaces it.
 
     >>> import minivgg
     >>> x = minivgg.tensor(1.0, requires_grad=True)
@@ -26,7 +26,17 @@ def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Remo
     tensor(30.)
     """
     _check_differentiable("register_hook", self)
-    return RemovableHandle(_hooks_of(self), hook)
+
+    def checked(grad: Tensor) -> Tensor | None:
+        replaced = hook(grad)
+        if replaced is not None and not isinstance(replaced, Tensor):
+            raise DtypeError("register_hook", f"a hook returns a tensor or None, this one returned {type(replaced).__name__}")
+        if replaced is not None and (replaced.shape, replaced.dtype) != (grad.shape, grad.dtype):
+            problem = f"a hook must return {grad.dtype} of shape {grad.shape}, this one returned {replaced.dtype} of shape {replaced.shape}"
+            raise ShapeError("register_hook", problem)
+        return replaced
+
+    return RemovableHandle(_hooks_of(self), checked)
 
 
 @method()

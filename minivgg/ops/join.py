@@ -152,11 +152,41 @@ def _split_errors() -> Iterable[ErrorSample]:
     yield ErrorSample((numpy.zeros((4, 2)), [1, 2]), {}, ShapeError, "split: sizes [1, 2] do not add up to 4, the size of dimension 0")
 
 
+def _chunk_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for shape, chunks, dim in (((5, 2), 2, 0), ((2, 4), 3, -1), ((2,), 5, 0), ((0, 2), 2, 0)):
+        yield Sample((rng.standard_normal(shape), chunks, dim))
+
+
+def _unbind_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
+    for shape, dim in (((3, 2), 0), ((3, 2), -1), ((2,), 0), ((2, 0), 0)):
+        yield Sample((rng.standard_normal(shape), dim))
+
+
 def _oracle_split(x: numpy.ndarray, sizes: int | list[int], dim: int = 0) -> tuple[numpy.ndarray, ...]:
     stops = range(sizes, x.shape[dim], sizes) if isinstance(sizes, int) else numpy.cumsum(sizes)[:-1]
     return tuple(numpy.split(x, stops, dim))
 
 
+def _oracle_chunk(x: numpy.ndarray, chunks: int, dim: int = 0) -> tuple[numpy.ndarray, ...]:
+    return _oracle_split(x, -(-x.shape[dim] // chunks) if x.shape[dim] else [0] * chunks, dim)
+
+
 Operation(cat, shapes="[_] -> _", samples=_cat_samples, oracle=numpy.concatenate, errors=_cat_errors, torch="cat")
 Operation(stack, shapes="[*] -> _", samples=_stack_samples, oracle=numpy.stack, errors=_stack_errors, torch="stack")
 Operation(split, shapes="* -> [_]", samples=_split_samples, oracle=_oracle_split, errors=_split_errors, torch="split")
+Operation(
+    chunk,
+    shapes="* -> [_]",
+    samples=_chunk_samples,
+    oracle=_oracle_chunk,
+    errors=lambda: [ErrorSample((numpy.zeros(2), 0), {}, ArgumentError, "chunk: the number of pieces must be at least 1, got 0")],
+    torch="chunk",
+)
+Operation(
+    unbind,
+    shapes="* -> [_]",
+    samples=_unbind_samples,
+    oracle=lambda x, dim=0: tuple(numpy.moveaxis(x, dim, 0)),
+    errors=lambda: [ErrorSample((numpy.zeros(()),), {}, ShapeError, "unbind: a tensor without dimensions has no entries")],
+    torch="unbind",
+)
