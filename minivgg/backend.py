@@ -4,6 +4,7 @@ Operations written as *array-namespace code* call ``xp = namespace(x)`` and then
 NumPy and on CuPy. CuPy is only ever looked at when the user's program has imported it already.
 """
 
+import math
 import sys
 from typing import Any
 
@@ -55,3 +56,22 @@ def device_of(array: Array) -> str:
 def to_numpy(array: Array) -> numpy.ndarray:
     """The elements in host memory; NumPy arrays are returned as they are."""
     return array if isinstance(array, numpy.ndarray) else array.get()
+
+
+LINE = 64
+"""Bytes of a cache line and of the widest vector: a vector that lies across two lines costs two accesses."""
+
+
+def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
+    """An array in row-major order with undefined contents, in the memory of ``like``; on the host it begins on a cache line.
+
+    >>> empty((3, 5), "float32").ctypes.data % LINE
+    0
+    """
+    if like is not None and not isinstance(like, numpy.ndarray):
+        return namespace(like).empty(shape, dtype)
+    dtype = numpy.dtype(dtype)
+    size = dtype.itemsize * math.prod(shape)
+    room = numpy.empty(size + LINE, numpy.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)

@@ -47,6 +47,15 @@ def tile_columns(dtype: Any) -> int:
     return VECTORS * lanes(dtype)
 
 
+PANEL_ROWS = 8 if VECTOR_BYTES == 64 else 4
+"""Rows of the register tile where the rows come in panels of vectors too, and so must divide one."""
+
+
+def panel_rows(dtype: Any) -> int:
+    """Rows of such a panel: whole vectors, whole tiles."""
+    return max(lanes(dtype), PANEL_ROWS)
+
+
 def round_up(value: int, multiple: int) -> int:
     """The next multiple.
 
@@ -96,6 +105,23 @@ class Vectors:
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.type, [self.type] * 3), name)
         return self.builder.call(function, [a, b, c])
 
+    def window_maximum(self, values: Sequence[ir.Value]) -> tuple[ir.Value, ir.Value]:
+        """The largest of some vectors, and its number as bytes: one wins if it is greater than all before it, or nan."""
+        builder, kind = self.builder, ir.VectorType(ir.IntType(8), self.count)
+        best, cell = values[0], ir.Constant(kind, [0] * self.count)
+        for number, value in enumerate(values[1:], 1):
+            wins = builder.or_(builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value))
+            best = builder.select(wins, value, best)
+            cell = builder.select(wins, ir.Constant(kind, [number] * self.count), cell)
+        return best, cell
+
+    def store_bytes(self, cells: ir.Value, address: ir.Value, *offsets: ir.Value) -> None:
+        """Store a vector of bytes ``offsets`` behind an address."""
+        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        for offset in offsets:
+            pointer = self.builder.gep(pointer, [offset])
+        self.builder.store(cells, self.builder.bitcast(pointer, cells.type.as_pointer())).align = 1
+
     def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """The larger one; a where it is nan."""
         return self.builder.select(self.builder.fcmp_ordered("<=", a, b), b, a)
@@ -139,18 +165,33 @@ def address(typingctx: Any, array: Any) -> Any:
     return types.intp(array), codegen
 
 
-@emitter
-def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any) -> None:
-    """C[ROWS, columns] = D[ROWS, columns] + A[ROWS, depth] · B[depth, columns], columns = VECTORS · lanes; depth >= 1.
-
-    D may be C (accumulate), one row of zeros or biases (d_row 0), or anything else. A may be stored either way round.
-    """
+def _tile(
+    v: Vectors,
+    rows: int,
+    after: Any,
+    a: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    depth: Any,
+    a_row: Any,
+    a_column: Any,
+    b_row: Any,
+    c_row: Any,
+    d_row: Any,
+    floor: Any = None,
+    late: bool = False,
+) -> None:
+    """Write a register tile of ``rows`` rows, and a branch to ``after`` behind it. ``late``: the sums start at 0, D is added at the end."""
     builder = v.builder
-    a, b, c, d = (v.at(p) for p in (a, b, c, d))
-    a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(ROWS)]
-    places = [(i, j) for i in range(ROWS) for j in range(VECTORS)]
-    start = {(i, j): v.load(v.at(d, builder.mul(d_row, integer(i)), integer(j * v.count))) for i, j in places}
-    before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
+    a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(rows)]
+    places = [(i, j) for i in range(rows) for j in range(VECTORS)]
+
+    def from_d(i: int, j: int) -> Any:
+        return v.load(v.at(d, builder.mul(d_row, integer(i)), integer(j * v.count)))
+
+    start = {(i, j): v.constant(0) if late else from_d(i, j) for i, j in places}
+    before, loop, end = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("store")
     builder.branch(loop)
 
     builder.position_at_end(loop)
@@ -158,7 +199,7 @@ def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any
     sums = {place: builder.phi(v.type) for place in places}
     row_of_b = [v.load(v.at(b_pointer, integer(j * v.count))) for j in range(VECTORS)]
     new = {}
-    for i in range(ROWS):
+    for i in range(rows):
         scalar = v.broadcast(builder.load(v.at(a_rows[i], a_offset)))
         for j in range(VECTORS):
             new[i, j] = v.fma(scalar, row_of_b[j], sums[i, j])
@@ -170,8 +211,56 @@ def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any
     for place in places:
         sums[place].add_incoming(start[place], before)
         sums[place].add_incoming(new[place], loop)
-    builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, after)
+    builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, end)
 
-    builder.position_at_end(after)
+    builder.position_at_end(end)
     for i, j in places:
-        v.store(new[i, j], v.at(c, builder.mul(c_row, integer(i)), integer(j * v.count)))
+        value = builder.fadd(from_d(i, j), new[i, j]) if late else new[i, j]
+        value = value if floor is None else v.maximum(value, floor)
+        v.store(value, v.at(c, builder.mul(c_row, integer(i)), integer(j * v.count)))
+    builder.branch(after)
+
+
+@emitter
+def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any) -> None:
+    """C[ROWS, columns] = D[ROWS, columns] + A[ROWS, depth] · B[depth, columns], columns = VECTORS · lanes; depth >= 1.
+
+    D may be C (accumulate), one row of zeros or biases (d_row 0), or anything else. A may be stored either way round.
+    """
+    after = v.builder.append_basic_block("done")
+    _tile(v, ROWS, after, *(v.at(p) for p in (a, b, c, d)), depth, a_row, a_column, b_row, c_row, d_row)
+    v.builder.position_at_end(after)
+
+
+@emitter
+def gemm_tile_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+    """``gemm_tile`` with nothing below the vector at ``floor``: 0 for ReLU, -inf for none; nan stays nan."""
+    after = v.builder.append_basic_block("done")
+    _tile(v, ROWS, after, *(v.at(p) for p in (a, b, c, d)), depth, a_row, a_column, b_row, c_row, d_row, v.load(v.at(floor)))
+    v.builder.position_at_end(after)
+
+
+@emitter
+def gemm_rows(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any) -> None:
+    """``gemm_tile`` with so many rows, from ROWS // 2 (also taken for fewer: there must be room) to ROWS."""
+    builder = v.builder
+    a, b, c, d = (v.at(p) for p in (a, b, c, d))
+    after = builder.append_basic_block("done")
+    fewest = builder.append_basic_block("rows")
+    choice = builder.switch(rows, fewest)
+    for count in range(ROWS // 2, ROWS + 1):
+        block = fewest if count == ROWS // 2 else builder.append_basic_block("rows")
+        if count > ROWS // 2:
+            choice.add_case(integer(count), block)
+        builder.position_at_end(block)
+        _tile(v, count, after, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row)
+    builder.position_at_end(after)
+
+
+@emitter
+def gemm_panel_onto(v: Vectors, a: Any, b: Any, c: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any) -> None:
+    """C[PANEL_ROWS, columns] += A · B; the product is summed up by itself before it is added, so that long sums lose less."""
+    after = v.builder.append_basic_block("done")
+    a, b, c = (v.at(p) for p in (a, b, c))
+    _tile(v, PANEL_ROWS, after, a, b, c, c, depth, a_row, a_column, b_row, c_row, c_row, late=True)
+    v.builder.position_at_end(after)

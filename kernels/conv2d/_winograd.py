@@ -1,16 +1,13 @@
-"""Winograd convolution on channels-last memory: what F(2x2, 3x3) and F(4x4, 3x3) share, in three directions.
+"""Winograd convolution on channels-last memory: what F(2x2, 3x3) and F(4x4, 3x3) share, for output and input gradient.
 
 The output is cut into m x m tiles; each needs an n x n tile of the input, n = m + 2, overlapping its neighbours by 2.
 Three steps, for a block of tiles that stays in the cache:
 
-    V[ξ, t, c] = (Bᵀ d Bᵀᵀ)[ξ]                 input transform      ξ: the n² transform points, t: tiles
+    V[ξ, t, c] = (Bᵀ d B)[ξ]                   input transform      ξ: the n² transform points, t: tiles
     M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k]   n² matrix products   [T x C] · [C x K]
-    y          = Aᵀ M A + b                    output transform
+    y          = Aᵀ M A + b                    output transform, with ReLU and 2x2 pooling while the tile is in registers
 
-The input gradient is the same with the filters turned by 180° and their channels swapped. The weight gradient is
-F(3x3, m x m) at the same points: the m x m tile of dy is the filter, and the sum runs over all tiles:
-
-    M[ξ, k, c] = Σ_t W[ξ, t, k] · V[ξ, t, c],   W = G' dy G'ᵀ,   dw = A'ᵀ M A'
+The input gradient is the same with the filters turned by 180° and their channels swapped.
 """
 
 from __future__ import annotations
@@ -19,129 +16,16 @@ from collections.abc import Callable
 
 import numpy
 
+from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import ROWS, address, gemm_tile, lanes, round_up, tile_columns
+from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
-from minivgg.kernels.conv2d._toom_cook import F2_POINTS, F4_POINTS, MinimalFilter
-from minivgg.kernels.conv2d._winograd_transforms import sandwich
+from minivgg.kernels.conv2d._winograd_tiles import BLOCK, filter_2, filter_4, output_2, output_4, pooled_2, pooled_4, transform_tiles
 from minivgg.spec import Conv2dSpec
 
-BLOCK = 56
-"""Tiles that go through the three steps together: 4 register tiles of 14 rows."""
-
-FORWARD = {2: MinimalFilter(2, 3, F2_POINTS), 4: MinimalFilter(4, 3, F4_POINTS)}
-WEIGHT = {2: MinimalFilter(3, 2, F2_POINTS), 4: MinimalFilter(3, 4, F4_POINTS)}
-
-input_2, input_4 = (sandwich(FORWARD[m].arrays()[2]) for m in (2, 4))
-filter_2, filter_4 = (sandwich(FORWARD[m].arrays()[1]) for m in (2, 4))
-output_2, output_4 = (sandwich(FORWARD[m].arrays()[0], bias=True) for m in (2, 4))
-dy_2, dy_4 = (sandwich(WEIGHT[m].arrays()[1]) for m in (2, 4))
-dw_2, dw_4 = (sandwich(WEIGHT[m].arrays()[0]) for m in (2, 4))
-
-
-# Tiles of an image ----------------------------------------------------------------------------------------------------
-
-
-@compiled
-def copy_tile(x, n, h, w, side, grid):  # pragma: no cover compiled
-    """Cut a side x side tile out of x (N, H, W, C); zeros beyond the image and beyond its channels."""
-    zero = x.dtype.type(0)
-    rows, columns, channels = x.shape[1:]
-    for i in range(side):
-        for j in range(side):
-            inside = 0 <= h + i < rows and 0 <= w + j < columns
-            for c in range(channels if inside else 0):
-                grid[i, j, c] = x[n, h + i, w + j, c]
-            for c in range(channels if inside else 0, grid.shape[2]):
-                grid[i, j, c] = zero
-
-
-@compiled
-def transform_inputs(x, first, last, block, top, left, tiles_h, tiles_w, m, vector, v, grid):  # pragma: no cover compiled
-    """V[ξ, t, c] = (Bᵀ d B)[ξ] of tiles first to last, stored from place first - block on."""
-    zero, size = x.dtype.type(0), x.itemsize
-    images, rows, columns, channels = x.shape
-    points, room, width = v.shape
-    n = m + 2
-    for tile in range(first, last):
-        image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
-        h, w = place // tiles_w * m - top, place % tiles_w * m - left
-        if channels == width and h >= 0 and w >= 0 and h + n <= rows and w + n <= columns:
-            source = address(x) + size * ((image * rows + h) * columns + w) * channels
-            row, column = columns * channels, channels
-        else:
-            copy_tile(x, image, h, w, n, grid)
-            source, row, column = address(grid), grid.shape[1] * grid.shape[2], grid.shape[2]
-        target = address(v) + size * (tile - block) * width
-        for c in range(0, width, vector):
-            if m == 4:
-                input_4(zero, source + size * c, row, column, target + size * c, n * room * width, room * width)
-            else:
-                input_2(zero, source + size * c, row, column, target + size * c, n * room * width, room * width)
-
-
-# Output, and input gradient -------------------------------------------------------------------------------------------
-
-
-@compiled
-def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
-    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (ξ, K/NR, C, NR)."""
-    zero, size = v.dtype.type(0), v.itemsize
-    zeros = numpy.zeros(u.shape[3], v.dtype)
-    points, room, width = v.shape
-    panels, columns, stride = u.shape[1], u.shape[3], m_.shape[2]
-    for point in range(points):
-        for panel in range(first, last):
-            b = address(u) + size * (point * panels + panel) * width * columns
-            for t in range(0, count, ROWS):
-                a = address(v) + size * (point * room + t) * width
-                c = address(m_) + size * ((point * room + t) * stride + (panel - first) * columns)
-                gemm_tile(zero, a, b, c, address(zeros), width, width, 1, columns, stride, 0)
-
-
-@compiled
-def transform_outputs(m_, y, bias, first, last, k0, tiles_h, tiles_w, m, vector, grid):  # pragma: no cover compiled
-    """y = Aᵀ M A + bias for tiles first to last and the channels from k0 on that M holds."""
-    zero, size = y.dtype.type(0), y.itemsize
-    images, rows, columns, channels = y.shape
-    points, room, width = m_.shape
-    here = min(width, channels - k0)
-    n = m + 2
-    for tile in range(first, last):
-        image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
-        p, q = place // tiles_w * m, place % tiles_w * m
-        whole = here == width and p + m <= rows and q + m <= columns
-        if whole:
-            target = address(y) + size * (((image * rows + p) * columns + q) * channels + k0)
-            row, column = columns * channels, channels
-        else:
-            target, row, column = address(grid), grid.shape[1] * grid.shape[2], grid.shape[2]
-        source = address(m_) + size * (tile - first) * width
-        for k in range(0, width, vector):
-            add = address(bias) + size * (k0 + k)
-            if m == 4:
-                output_4(zero, source + size * k, n * room * width, room * width, target + size * k, row, column, add)
-            else:
-                output_2(zero, source + size * k, n * room * width, room * width, target + size * k, row, column, add)
-        if not whole:
-            for i in range(min(m, rows - p)):
-                for j in range(min(m, columns - q)):
-                    for k in range(here):
-                        y[image, p + i, q + j, k0 + k] = grid[i, j, k]
-
-
-@compiled
-def convolve_blocks(x, u, bias, y, top, left, m, tile_first, tile_last, panel_first, panel_last, vector, v, m_, grid):  # pragma: no cover compiled
-    """The three steps for a range of tiles and a range of output panels, a block of tiles after the other."""
-    tiles_h, tiles_w = -(-y.shape[1] // m), -(-y.shape[2] // m)
-    room, columns = v.shape[1], u.shape[3]
-    for first in range(tile_first, tile_last, room):
-        last = min(first + room, tile_last)
-        transform_inputs(x, first, last, first, top, left, tiles_h, tiles_w, m, vector, v, grid)
-        multiply_points(v, u, m_, last - first, panel_first, panel_last)
-        transform_outputs(m_, y, bias, first, last, panel_first * columns, tiles_h, tiles_w, m, vector, grid)
+# Filters --------------------------------------------------------------------------------------------------------------
 
 
 @compiled
@@ -191,143 +75,160 @@ def _transformed(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
     w = writable(numpy.ascontiguousarray(w))
     k, c = w.shape[1::-1] if turned else w.shape[:2]
     columns, vector = tile_columns(w.dtype), lanes(w.dtype)
-    u = numpy.empty(((m + 2) ** 2, -(-k // columns), round_up(c, vector), columns), w.dtype)
-    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, vector, u, numpy.empty((16, 3, 3, columns), w.dtype)), u.shape[1])
+    u = empty(((m + 2) ** 2, -(-k // columns), round_up(c, vector), columns), w.dtype)
+    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, vector, u, empty((16, 3, 3, columns), w.dtype)), u.shape[1])
     return u
 
 
-def _parts(u_bytes: int, panels: int, tiles: int) -> list[tuple[int, int, int, int]]:
-    """Work items (tile range, panel range): whichever of the two splits makes the threads read less.
+# The three steps ------------------------------------------------------------------------------------------------------
 
-    Filters that fit in a core's cache are best read by every thread (each takes a run of tiles); large ones are best split
-    (each takes some output channels, and transforms all tiles itself).
+
+@compiled
+def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
+    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (ξ, K/NR, C, NR).
+
+    The tiles are shared out evenly among as few register tiles as it takes: 49 as 4 x 13, and not as 4 x 14.
     """
-    if u_bytes <= 2 << 20 or panels < 2:
-        step = round_up(max(-(-tiles // 8), 1), BLOCK)
-        return [(first, min(first + step, tiles), 0, panels) for first in range(0, tiles, step)]
-    step = -(-panels // 2)
-    return [(0, tiles, first, min(first + step, panels)) for first in range(0, panels, step)]
+    zero, size = v.dtype.type(0), v.itemsize
+    zeros = numpy.zeros(u.shape[3], v.dtype)
+    points, _, room, width = v.shape
+    panels, columns, stride = u.shape[1], u.shape[3], m_.shape[2]
+    products = (count + ROWS - 1) // ROWS
+    rows = max((count + products - 1) // products, ROWS // 2)
+    for point in range(points):
+        for panel in range(first, last):
+            b = address(u) + size * (point * panels + panel) * width * columns
+            for t in range(0, count, rows):
+                a = address(v) + size * (point * room + t) * width
+                c = address(m_) + size * ((point * room + t) * stride + (panel - first) * columns)
+                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, stride, 0)
 
 
-def convolve(x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, top: int, left: int, y: numpy.ndarray, m: int) -> None:
-    """y (N, P, Q, K) = conv(x (N, H, W, C), filters u) + bias, both in channels-last memory."""
+@compiled
+def transform_outputs(m_, y, cells, bias, floor, first, last, k0, p_size, q_size, m, pool, vector, grid):  # pragma: no cover compiled
+    """y = max(Aᵀ M A + bias, floor) for tiles first to last of the P x Q output and the channels from k0 on that M holds.
+
+    ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. A tile at the border goes through ``grid``.
+    """
+    zero, size = y.dtype.type(0), y.itemsize
+    channels = y.shape[3]
+    points, room, width = m_.shape
+    here = min(width, channels - k0)
+    n, tiles_h, tiles_w = m + 2, (p_size + m - 1) // m, (q_size + m - 1) // m
+    for tile in range(first, last):
+        image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
+        p, q = place // tiles_w * m, place % tiles_w * m
+        whole = here == width and p + m <= p_size and q + m <= q_size
+        source = address(m_) + size * (tile - first) * width
+        corner = ((image * y.shape[1] + (p // 2 if pool else p)) * y.shape[2] + (q // 2 if pool else q)) * channels + k0
+        row, column = y.shape[2] * channels, channels
+        for k in range(0, width, vector):
+            add, m_row, m_column = address(bias) + size * (k0 + k), n * room * width, room * width
+            if not whole:
+                target, row, column = address(grid) + size * k, grid.shape[1] * grid.shape[2], grid.shape[2]
+            else:
+                target = address(y) + size * (corner + k)
+            if whole and pool:
+                number = address(cells) + corner + k
+                if m == 4:
+                    pooled_4(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor), number, row, column)
+                else:
+                    pooled_2(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor), number, row, column)
+            elif m == 4:
+                output_4(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor))
+            else:
+                output_2(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor))
+        if not whole and pool:
+            pool_grid(
+                grid,
+                min(m, p_size - p) // 2,
+                min(m, q_size - q) // 2,
+                y[image, p // 2 :, q // 2 :, k0 : k0 + here],
+                cells[image, p // 2 :, q // 2 :, k0 : k0 + here],
+            )
+        elif not whole:
+            for i in range(min(m, p_size - p)):
+                for j in range(min(m, q_size - q)):
+                    for k in range(here):
+                        y[image, p + i, q + j, k0 + k] = grid[i, j, k]
+
+
+@compiled
+def pool_grid(grid, rows, columns, y, cells):  # pragma: no cover compiled
+    """The first rows x columns 2x2 windows of a tile: maximum, and number of the winning cell, as max pooling chooses it."""
+    for p in range(rows):
+        for q in range(columns):
+            for k in range(y.shape[2]):
+                best, cell = grid[2 * p, 2 * q, k], 0
+                for number in range(1, 4):
+                    value = grid[2 * p + number // 2, 2 * q + number % 2, k]
+                    if value > best or value != value:
+                        best, cell = value, number
+                y[p, q, k], cells[p, q, k] = best, cell
+
+
+@compiled
+def convolve_blocks(
+    x, u, bias, floor, y, cells, top, left, p_size, q_size, m, pool, tile_first, tile_last, panel_first, panel_last, vector, v, m_, grid
+):  # pragma: no cover compiled
+    """The three steps for a range of tiles and a range of output panels, a block of tiles after the other."""
+    tiles_h, tiles_w = (p_size + m - 1) // m, (q_size + m - 1) // m
+    room, columns = v.shape[2] - ROWS, u.shape[3]
+    blocks = (tile_last - tile_first + room - 1) // room
+    for block in range(blocks):
+        first = tile_first + (tile_last - tile_first) * block // blocks
+        last = tile_first + (tile_last - tile_first) * (block + 1) // blocks
+        transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
+        multiply_points(v, u, m_, last - first, panel_first, panel_last)
+        transform_outputs(m_, y, cells, bias, floor, first, last, panel_first * columns, p_size, q_size, m, pool, vector, grid)
+
+
+FEW_TILES = 3 * BLOCK
+"""With fewer tiles a thread, the threads share out the filters instead: a large U is then read once, not once a thread."""
+
+
+def _parts(u_bytes: int, panels: int, tiles: int, threads: int) -> list[tuple[int, int, int, int]]:
+    """Work items (tile range, panel range). Each output element is the same sum in any of them, so they may depend on the threads.
+
+    Tiles are shared out where there are many; where they are few and U is large, panels are, and each thread transforms all tiles.
+    """
+    if u_bytes <= 2 << 20 or tiles >= FEW_TILES * threads or panels < threads:
+        parts = min(4 * threads, max(tiles // ROWS, 1)) if threads > 1 else 1
+        return [(tiles * i // parts, tiles * (i + 1) // parts, 0, panels) for i in range(parts)]
+    return [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
+
+
+def convolve(
+    x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, corner: tuple[int, int], size: tuple[int, int], y: numpy.ndarray, m: int,
+    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None,
+) -> None:  # fmt: skip
+    """y (N, P, Q, K) = conv(x (N, H, W, C), filters u) + bias, both in channels-last memory; ``corner``: padding above and to the left.
+
+    ``size`` is (P, Q). With ``pool``, y is (N, P // 2, Q // 2, K), and ``cells``, if given, takes the numbers of the winning cells.
+    """
     points, panels, width, columns = u.shape
     padded = numpy.zeros(panels * columns, x.dtype)
     if bias is not None:
         padded[: len(bias)] = bias
-    tiles = y.shape[0] * -(-y.shape[1] // m) * -(-y.shape[2] // m)
-    parts = _parts(u.nbytes, panels, tiles)
-    room = min(BLOCK, round_up(tiles, ROWS))
+    floor = numpy.full(lanes(x.dtype), 0 if relu else -numpy.inf, x.dtype)
+    tiles = y.shape[0] * -(-size[0] // m) * -(-size[1] // m)
+    parts = _parts(u.nbytes, panels, tiles, get_num_threads())
+    room = min(BLOCK, max(tiles, 1))
+    numbers = cells if cells is not None else numpy.empty(y.shape if pool else (0, 0, 0, 0), numpy.uint8)
 
     def work(item: int) -> None:
         tile_first, tile_last, panel_first, panel_last = parts[item]
         span = (panel_last - panel_first) * columns
-        v, m_ = numpy.empty((points, room, width), x.dtype), numpy.empty((points, room, span), x.dtype)
-        grid = numpy.empty((m + 2, m + 2, max(width, span)), x.dtype)
-        convolve_blocks(x, u, padded, y, top, left, m, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_, grid)
+        v, m_ = empty((points, 1, room + ROWS, width), x.dtype), empty((points, room + ROWS, span), x.dtype)
+        grid = empty((m + 2, m + 2, max(width, span)), x.dtype)
+        convolve_blocks(
+            x, u, padded, floor, y, numbers, *corner, *size, m, pool, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_, grid
+        )  # fmt: skip
 
     parallel(work, len(parts))
 
 
-# Weight gradient ------------------------------------------------------------------------------------------------------
-
-
-@compiled
-def transform_gradients(dy, first, last, block, tiles_h, tiles_w, m, vector, wt, grid):  # pragma: no cover compiled
-    """W[ξ, t, k] = (G' dy G'ᵀ)[ξ] of tiles first to last, stored from place first - block on."""
-    zero, size = dy.dtype.type(0), dy.itemsize
-    images, rows, columns, channels = dy.shape
-    points, room, width = wt.shape
-    n = m + 2
-    for tile in range(first, last):
-        image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
-        p, q = place // tiles_w * m, place % tiles_w * m
-        if channels == width and p + m <= rows and q + m <= columns:
-            source = address(dy) + size * ((image * rows + p) * columns + q) * channels
-            row, column = columns * channels, channels
-        else:
-            copy_tile(dy, image, p, q, m, grid)
-            source, row, column = address(grid), grid.shape[1] * grid.shape[2], grid.shape[2]
-        target = address(wt) + size * (tile - block) * width
-        for k in range(0, width, vector):
-            if m == 4:
-                dy_4(zero, source + size * k, row, column, target + size * k, n * room * width, room * width)
-            else:
-                dy_2(zero, source + size * k, row, column, target + size * k, n * room * width, room * width)
-
-
-@compiled
-def accumulate_point(v, wt, total, count, point, sums):  # pragma: no cover compiled
-    """M[ξ, k, c] += Σ_t W[ξ, t, k] · V[ξ, t, c]: each block of tiles is summed up from 0 first, so that errors do not grow."""
-    zero, size = v.dtype.type(0), v.itemsize
-    room, width, span = v.shape[1], v.shape[2], wt.shape[2]
-    height, columns = total.shape[1], sums.shape[1]
-    zeros = numpy.zeros(columns, v.dtype)
-    for c in range(0, width, columns):
-        for k in range(0, height, ROWS):
-            a = address(wt) + size * (point * room * span + k)
-            b = address(v) + size * (point * room * width + c)
-            gemm_tile(zero, a, b, address(sums), address(zeros), count, 1, span, width, columns, 0)
-            for i in range(ROWS):
-                for j in range(columns):
-                    total[point, k + i, c + j] += sums[i, j]
-
-
-@compiled
-def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no cover compiled
-    """dw[k, c] = A'ᵀ M[k, c] A' for the filters first to last."""
-    zero, size = dw.dtype.type(0), dw.itemsize
-    points, height, width = total.shape
-    n = m + 2
-    step = height * width
-    for k in range(first, last):
-        for c in range(0, width, vector):
-            source = address(total) + size * (k * width + c)
-            if m == 4:
-                dw_4(zero, source, n * step, step, address(grid) + size * c, 3 * width, width)
-            else:
-                dw_2(zero, source, n * step, step, address(grid) + size * c, 3 * width, width)
-        for c in range(dw.shape[1]):
-            for r in range(3):
-                for s in range(3):
-                    dw[k, c, r, s] = grid[r, s, c]
-
-
-BLOCK_BYTES = 16 << 20
-"""Room for V and W of one block of tiles in the weight gradient."""
-
-
-def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
-    """dw (K, C, 3, 3) of y = conv(x, w), from x (N, H, W, C) and dy (N, P, Q, K) in channels-last memory."""
-    (images, p, q, k), c, dtype = dy.shape, x.shape[3], x.dtype
-    vector, columns, points = lanes(dtype), tile_columns(dtype), (m + 2) ** 2
-    tiles_h, tiles_w = -(-p // m), -(-q // m)
-    tiles = images * tiles_h * tiles_w
-    width, height = round_up(c, columns), round_up(k, ROWS)
-    span = round_up(height, vector)
-    room = min(max(tiles, 1), max(BLOCK, BLOCK_BYTES // (points * (width + span) * dtype.itemsize)))
-    v, wt = numpy.empty((points, room, width), dtype), numpy.empty((points, room, span), dtype)
-    total = numpy.zeros((points, height, width), dtype)
-    for block in range(0, tiles, room):
-        count = min(room, tiles - block)
-        step = -(-count // 8)
-
-        def transform(item: int, block: int = block, count: int = count, step: int = step) -> None:
-            first, last = block + item * step, min(block + (item + 1) * step, block + count)
-            grid = numpy.empty((m + 2, m + 2, max(width, span)), dtype)
-            transform_inputs(x, first, last, block, top, left, tiles_h, tiles_w, m, vector, v, grid)
-            transform_gradients(dy, first, last, block, tiles_h, tiles_w, m, vector, wt, grid)
-
-        def accumulate(point: int, count: int = count) -> None:
-            accumulate_point(v, wt, total, count, point, numpy.empty((ROWS, columns), dtype))
-
-        parallel(transform, -(-count // step))
-        parallel(accumulate, points)
-    step = -(-k // 8)
-    parallel(lambda item: transform_weights(total, dw, item * step, min((item + 1) * step, k), m, vector, numpy.empty((3, 3, width), dtype)), -(-k // step))
-
-
-# The algorithm's three directions -------------------------------------------------------------------------------------
+# The two directions ---------------------------------------------------------------------------------------------------
 
 
 def supports(spec: Conv2dSpec, dtype: numpy.dtype) -> str | None:
@@ -349,8 +250,9 @@ def _block_bytes(n_inputs: int, n_outputs: int, shape: tuple[int, int, int], m: 
     """U, each thread's V, M and tile, and a copy of input and output for arrays in another memory order."""
     images, rows, columns = shape
     points, wide, tall = (m + 2) ** 2, round_up(n_inputs, 16), round_up(n_outputs, 32)
-    blocks = points * BLOCK * (wide + tall) + points * max(wide, tall)
-    return size * (points * wide * tall + get_num_threads() * blocks + tall) + size * images * rows * columns * (n_inputs + n_outputs)
+    blocks = points * (BLOCK + ROWS) * (wide + tall) + points * max(wide, tall)
+    copies = images * rows * columns * (n_inputs + n_outputs)
+    return size * (points * wide * tall + get_num_threads() * blocks + tall + copies) + images * rows * columns * n_outputs // 4
 
 
 def output_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
@@ -361,24 +263,19 @@ def input_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
     return lambda spec, dtype: _block_bytes(spec.k, spec.c, (spec.n, spec.h + 2, spec.w + 2), m, dtype.itemsize)
 
 
-def weight_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
-    def workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-        points, width, span = (m + 2) ** 2, round_up(spec.c, 32), round_up(round_up(spec.k, ROWS), 16)
-        tiles = spec.n * -(-spec.p // m) * -(-spec.q // m)
-        room = min(max(tiles, 1), max(BLOCK, BLOCK_BYTES // (points * (width + span) * dtype.itemsize)))
-        blocks = points * (room * (width + span) + span * width + get_num_threads() * max(width, span))
-        return dtype.itemsize * (blocks + spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q))
-
-    return workspace
-
-
-def output(spec: Conv2dSpec, x: numpy.ndarray, w: numpy.ndarray, b: numpy.ndarray | None, out: numpy.ndarray, m: int) -> None:
-    """y = conv(x, w) + b."""
+def output(
+    spec: Conv2dSpec, x: numpy.ndarray, w: numpy.ndarray, b: numpy.ndarray | None, out: numpy.ndarray, m: int,
+    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None,
+) -> None:  # fmt: skip
+    """y = conv(x, w) + b; with ``relu`` max(y, 0), with ``pool`` the largest of each 2x2 window of that."""
     u = filters(w, False, m)
-    into_channels_last(out, lambda y: convolve(channels_last(x), u, b, spec.padding[0], spec.padding[2], y, m))
+    numbers = None if cells is None else cells.transpose(0, 2, 3, 1)
+    corner = spec.padding[0], spec.padding[2]
+    into_channels_last(out, lambda y: convolve(channels_last(x), u, b, corner, (spec.p, spec.q), y, m, relu, pool, numbers))
 
 
 def input_gradient(spec: Conv2dSpec, dy: numpy.ndarray, w: numpy.ndarray, out: numpy.ndarray, m: int) -> None:
     """dx: the filters turned by 180°, and the padding's complement."""
     u = filters(w, True, m)
-    into_channels_last(out, lambda dx: convolve(channels_last(dy), u, None, 2 - spec.padding[0], 2 - spec.padding[2], dx, m))
+    corner = 2 - spec.padding[0], 2 - spec.padding[2]
+    into_channels_last(out, lambda dx: convolve(channels_last(dy), u, None, corner, (spec.h, spec.w), dx, m))

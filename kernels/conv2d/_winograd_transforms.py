@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy
+from llvmlite import ir
 
 from minivgg.kernels.common.simd import Vectors, emitter, integer
 
@@ -63,27 +64,60 @@ def multiply(v: Vectors, matrix: numpy.ndarray, xs: Sequence[Any]) -> list[Any]:
     return results
 
 
-def sandwich(matrix: numpy.ndarray, bias: bool = False) -> Any:
-    """An intrinsic that writes ``matrix · X · matrixᵀ`` for a grid X of vectors; with ``bias``, plus a vector.
+def _grid(v: Vectors, base: ir.Value, row: Any, column: Any, i: int, j: int) -> ir.Value:
+    return v.at(base, v.builder.add(v.builder.mul(row, integer(i)), v.builder.mul(column, integer(j))))
 
-    ``f(zero, source, source_row, source_column, target, target_row, target_column[, bias])``: addresses, and steps in elements.
+
+def _both_sides(v: Vectors, matrix: numpy.ndarray, source: Any, row: Any, column: Any) -> list[list[Any]]:
+    """``matrix · X · matrixᵀ`` of the grid of vectors at ``source``."""
+    size, source = matrix.shape[1], v.at(source)
+    half = [multiply(v, matrix, [v.load(_grid(v, source, row, column, i, j)) for i in range(size)]) for j in range(size)]
+    return [multiply(v, matrix, [values[i] for values in half]) for i in range(matrix.shape[0])]
+
+
+def sandwich(matrix: numpy.ndarray) -> Any:
+    """An intrinsic that writes ``matrix · X · matrixᵀ`` for a grid X of vectors.
+
+    ``f(zero, source, source_row, source_column, target, target_row, target_column)``: addresses, and steps in elements.
     """
-    rows, columns = matrix.shape
 
-    def transform(v: Vectors, source: Any, s_row: Any, s_column: Any, target: Any, t_row: Any, t_column: Any, added: Any) -> None:
-        def place(base: Any, row: Any, i: int, column: Any, j: int) -> Any:
-            return v.at(base, v.builder.add(v.builder.mul(row, integer(i)), v.builder.mul(column, integer(j))))
+    def transform(v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any) -> None:
+        target = v.at(target)
+        for i, line in enumerate(_both_sides(v, matrix, source, source_row, source_column)):
+            for j, value in enumerate(line):
+                v.store(value, _grid(v, target, target_row, target_column, i, j))
 
-        source, target = v.at(source), v.at(target)
-        half = [multiply(v, matrix, [v.load(place(source, s_row, i, s_column, j)) for i in range(columns)]) for j in range(columns)]
-        for i in range(rows):
-            for j, value in enumerate(multiply(v, matrix, [column[i] for column in half])):
-                v.store(value if added is None else v.builder.fadd(value, added), place(target, t_row, i, t_column, j))
+    return emitter(transform)
 
-    def plain(v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any) -> None:
-        transform(v, source, source_row, source_column, target, target_row, target_column, None)
 
-    def biased(v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any, bias: Any) -> None:
-        transform(v, source, source_row, source_column, target, target_row, target_column, v.load(v.at(bias)))
+def finished_sandwich(matrix: numpy.ndarray) -> Any:
+    """The same plus the vector at ``bias``, and not below the one at ``floor`` (0 for ReLU, -inf for none)."""
 
-    return emitter(biased if bias else plain)
+    def transform(
+        v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any, bias: Any, floor: Any
+    ) -> None:  # fmt: skip
+        target, added, least = v.at(target), v.load(v.at(bias)), v.load(v.at(floor))
+        for i, line in enumerate(_both_sides(v, matrix, source, source_row, source_column)):
+            for j, value in enumerate(line):
+                v.store(v.maximum(v.builder.fadd(value, added), least), _grid(v, target, target_row, target_column, i, j))
+
+    return emitter(transform)
+
+
+def pooled_sandwich(matrix: numpy.ndarray) -> Any:
+    """The same, and of each 2x2 window the maximum alone; the numbers of the winning cells go to ``cells``, a byte each."""
+
+    def transform(
+        v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any, bias: Any, floor: Any,
+        cells: Any, cells_row: Any, cells_column: Any,
+    ) -> None:  # fmt: skip
+        target, added, least = v.at(target), v.load(v.at(bias)), v.load(v.at(floor))
+        lines = _both_sides(v, matrix, source, source_row, source_column)
+        finished = [[v.maximum(v.builder.fadd(value, added), least) for value in line] for line in lines]
+        for i in range(0, len(finished), 2):
+            for j in range(0, len(finished), 2):
+                best, cell = v.window_maximum([finished[i + r][j + s] for r in range(2) for s in range(2)])
+                v.store(best, _grid(v, target, target_row, target_column, i // 2, j // 2))
+                v.store_bytes(cell, cells, v.builder.mul(cells_row, integer(i // 2)), v.builder.mul(cells_column, integer(j // 2)))
+
+    return emitter(transform)

@@ -4,7 +4,8 @@ How it works stands in ``_winograd.py``, why it is a convolution in ``_toom_cook
 """
 
 from minivgg.kernels.common.layout import channels_last
-from minivgg.kernels.conv2d._winograd import input_gradient, input_workspace, output, output_workspace, supports, weight_gradient, weight_workspace
+from minivgg.kernels.conv2d._winograd import input_gradient, input_workspace, output, output_workspace, supports
+from minivgg.kernels.conv2d._winograd_weight import weight_gradient, weight_workspace
 from minivgg.registry import algorithm
 
 PAPER = "Lavin & Gray 2015, arXiv:1509.09308"
@@ -13,9 +14,9 @@ RECORD = {"backend": "numba", "exact": False, "max_error": 3e-06, "supports": su
 
 
 @algorithm("conv2d", workspace=output_workspace(TILE), **RECORD)
-def winograd(spec, x, w, b, out):
-    """y = conv(x, w) + b."""
-    output(spec, x, w, b, out, TILE)
+def winograd(spec, x, w, b, out, relu=False, pool=False, cells=None):
+    """y = conv(x, w) + b, then ReLU and 2x2 max pooling if asked."""
+    output(spec, x, w, b, out, TILE, relu, pool, cells)
 
 
 @algorithm("conv2d_grad_input", workspace=input_workspace(TILE), **RECORD)

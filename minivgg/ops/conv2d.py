@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, device_of, namespace
+from minivgg.backend import FLOATING, device_of, empty
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec
@@ -25,9 +25,9 @@ def _run(operation: str, spec: Conv2dSpec, algorithm: str | None, shape: tuple[i
     chosen = select(operation, spec, like.dtype, algorithm, device_of(like))
     if chosen.channels_last and shape != spec.weight_shape:
         n, c, h, w = shape
-        out = namespace(like).empty((n, h, w, c), like.dtype).transpose(0, 3, 1, 2)
+        out = empty((n, h, w, c), like.dtype, like).transpose(0, 3, 1, 2)
     else:
-        out = namespace(like).empty(shape, like.dtype)
+        out = empty(shape, like.dtype, like)
     chosen.run(spec, *inputs, out)
     return out
 
