@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy
+
 from minivgg.errors import ArgumentError, ShapeError
 
 Pair = tuple[int, int]
@@ -296,6 +298,11 @@ class Pool2dSpec:
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
         return self.n, self.c, self.p, self.q
+
+    @property
+    def number_dtype(self) -> numpy.dtype:
+        """The smallest integers that number the cells of a window: one byte for up to 256 cells."""
+        return numpy.min_scalar_type(self.kernel[0] * self.kernel[1] - 1)
 
     def with_batch(self, n: int) -> "Pool2dSpec":
         """The same layer on ``n`` images."""

@@ -197,7 +197,7 @@ def test_memory_counted_by_hand():
     assert [row.activation_bytes for row in table.rows] == [full, 0, quarter, 0, 3 * 3 * 4]
     assert conv.saved_bytes == image  # its input; the weight is counted as a parameter
     assert relu.saved_bytes == full  # its output
-    assert pool.saved_bytes == quarter * 2  # int64 indices
+    assert pool.saved_bytes == quarter // 4  # a byte for each output: the number of the largest cell in its window
     assert flat.saved_bytes == 0
     assert linear.saved_bytes == quarter  # the pooling's output
     assert [row.gradient_bytes for row in table.rows] == [full + 4 * (4 * 18 + 4), full, quarter, quarter, 36 + 4 * (64 * 3 + 3)]

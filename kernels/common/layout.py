@@ -39,6 +39,35 @@ def into_channels_last(out: numpy.ndarray, compute: Callable[[numpy.ndarray], No
     inner[...] = buffer
 
 
+def is_channels_last(x: numpy.ndarray) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C), and not row by row."""
+    return x.ndim == 4 and not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def by_image(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: numpy.ndarray) -> None:
+    """``compute(*outputs, *inputs)`` on contiguous arrays (images, H, W, inner), all in the memory order of the first output.
+
+    Channels last, these are (N, H, W, C); else every plane is an image, (N·C, H, W, 1). What lies otherwise is copied.
+
+    >>> x, out = numpy.ones((2, 3, 4, 4)), numpy.empty((2, 4, 4, 3)).transpose(0, 3, 1, 2)
+    >>> by_image(lambda out, x: print(out.shape, x.shape), [out], x)
+    (2, 4, 4, 3) (2, 4, 4, 3)
+    """
+    last = is_channels_last(outputs[0]) or (is_channels_last(inputs[0]) and outputs[0].transpose(0, 2, 3, 1).flags.c_contiguous)  # 1x1 is both
+
+    def ordered(x: numpy.ndarray) -> numpy.ndarray:
+        if last:
+            return channels_last(x)
+        n, c, h, w = x.shape
+        return writable(numpy.ascontiguousarray(x)).reshape(n * c, h, w, 1)
+
+    arrays = [ordered(out) for out in outputs]
+    compute(*arrays, *(ordered(x) for x in inputs))
+    for out, array in zip(outputs, arrays, strict=True):
+        if not numpy.may_share_memory(out, array):
+            out[...] = array.transpose(0, 3, 1, 2) if last else array.reshape(out.shape)
+
+
 def copies(shape: tuple[int, ...], itemsize: int) -> int:
     """Bytes that one such copy may take."""
     size = itemsize

@@ -1,8 +1,9 @@
 """Pooling: the largest or the average cell of each window. One file an algorithm; here is what "auto" does.
 
-``max_pool2d``             ``run(spec, x, out, indices)``: indices h·W + w of the largest cells, or None if nobody asks
+``max_pool2d``             ``run(spec, x, out, numbers)``: number r·S + s, within its window, of each largest cell; None if nobody asks
+``max_pool2d_grad_input``  ``run(spec, grad, numbers, out)``: its transpose, each gradient to the cell that it came from
 ``avg_pool2d``             ``run(spec, x, out)``
-``avg_pool2d_grad_input``  ``run(spec, grad, out)``: its transpose; that of max pooling needs no windows, only the indices
+``avg_pool2d_grad_input``  ``run(spec, grad, out)``: its transpose
 """
 
 import numpy
@@ -10,10 +11,17 @@ import numpy
 from minivgg.registry import policy
 from minivgg.spec import Pool2dSpec
 
+SMALL = 1 << 12
+"""Input elements up to which a compiled kernel is not worth being loaded."""
+
 
 def _choose(spec: Pool2dSpec, dtype: numpy.dtype) -> list[tuple[str, str]]:
-    return [("strided", "a few whole-array passes for each cell of the window")]
+    order = [
+        ("direct", "compiled: one pass over the input and one over the output"),
+        ("strided", "a few whole-array passes for each cell of the window"),
+    ]
+    return order if spec.n * spec.c * spec.h * spec.w > SMALL else order[::-1]
 
 
-for _operation in ("max_pool2d", "avg_pool2d", "avg_pool2d_grad_input"):
+for _operation in ("max_pool2d", "max_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"):
     policy(_operation)(_choose)

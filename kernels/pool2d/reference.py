@@ -32,7 +32,7 @@ def _divisor(spec: Pool2dSpec, p: int, q: int, inside: int) -> int:
 
 
 @algorithm("max_pool2d", automatic=False)
-def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, indices: Array | None) -> None:
+def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, numbers: Array | None) -> None:
     """The first of the largest cells; the last nan, if there is one."""
     for n, c in itertools.product(range(spec.n), range(spec.c)):
         for p, q, cells in _windows(spec):
@@ -42,8 +42,22 @@ def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, indices: Array | None) ->
                 if value > largest or math.isnan(value):
                     largest, where = value, cell
             out[n, c, p, q] = largest
-            if indices is not None:
-                indices[n, c, p, q] = where[0] * spec.w + where[1]
+            if numbers is not None:
+                r, s = ((where[i] + spec.padding[i] - (p, q)[i] * spec.stride[i]) // spec.dilation[i] for i in range(2))
+                numbers[n, c, p, q] = r * spec.kernel[1] + s
+
+
+@algorithm("max_pool2d_grad_input", automatic=False)
+def max_pool2d_grad_input(spec: Pool2dSpec, grad: Array, numbers: Array, out: Array) -> None:
+    """Each window's gradient is added to its largest cell."""
+    for n, c in itertools.product(range(spec.n), range(spec.c)):
+        total = [[0.0] * spec.w for _ in range(spec.h)]
+        for p, q in itertools.product(range(spec.p), range(spec.q)):
+            r, s = divmod(int(numbers[n, c, p, q]), spec.kernel[1])
+            h, w = (place * spec.stride[i] + tap * spec.dilation[i] - spec.padding[i] for i, (place, tap) in enumerate(((p, r), (q, s))))
+            total[h][w] += float(grad[n, c, p, q])
+        for h, w in itertools.product(range(spec.h), range(spec.w)):
+            out[n, c, h, w] = total[h][w]
 
 
 @algorithm("avg_pool2d", automatic=False)

@@ -44,54 +44,44 @@ def _block_size(n: int, elements: int) -> int:
 
 
 def _max_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
-    """The arrays of ``_max_of_block`` (the last pair holds positions while they are looked up), and the tables."""
-    each = dtype.itemsize + 2 + _number_dtype(spec).itemsize + 16
-    return each * _block_size(spec.n, spec.c * spec.p * spec.q) + 24 * (spec.p * spec.q + spec.kernel[0] * spec.kernel[1]) + 4096
+    """The arrays of ``_max_of_block``, and the table."""
+    each = dtype.itemsize + 2 + spec.number_dtype.itemsize
+    return each * _block_size(spec.n, spec.c * spec.p * spec.q) + 24 * spec.p * spec.q + 4096
 
 
-def _number_dtype(spec: Pool2dSpec) -> numpy.dtype:
-    """The smallest integer that numbers the cells of a window."""
-    return numpy.min_scalar_type(spec.kernel[0] * spec.kernel[1] - 1)
+def _first_inside(spec: Pool2dSpec) -> numpy.ndarray:
+    """The number of each window's first cell inside the input, (P, Q)."""
+    first = []
+    for outputs, stride, padding, dilation in zip((spec.p, spec.q), spec.stride, spec.padding, spec.dilation, strict=True):
+        first.append(numpy.maximum(0, -((numpy.arange(outputs) * stride - padding) // dilation)))
+    return (first[0][:, None] * spec.kernel[1] + first[1]).astype(spec.number_dtype)
 
 
-def _tables(spec: Pool2dSpec) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Of each window (p, q): where it begins, as h·w_size + w, and the number of its first cell inside; of each cell: how far on it lies."""
-    begin, first, reach = [], [], []
-    for outputs, kernel, stride, padding, dilation in zip((spec.p, spec.q), spec.kernel, spec.stride, spec.padding, spec.dilation, strict=True):
-        begin.append(numpy.arange(outputs) * stride - padding)
-        first.append(numpy.maximum(0, -(begin[-1] // dilation)))
-        reach.append(numpy.arange(kernel) * dilation)
-    return (
-        begin[0][:, None] * spec.w + begin[1],
-        (first[0][:, None] * spec.kernel[1] + first[1]).astype(_number_dtype(spec)),
-        (reach[0][:, None] * spec.w + reach[1]).ravel(),
-    )
+def _taps(spec: Pool2dSpec) -> list[Any]:
+    """For each cell number, the windows in which it lies inside the input, and where."""
+    return [(_reach(spec, 0, r), _reach(spec, 1, s)) for r in range(spec.kernel[0]) for s in range(spec.kernel[1])]
 
 
 @algorithm("max_pool2d", workspace=_max_workspace)
-def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, indices: Array | None) -> None:
-    xp = namespace(x)
-    taps = [(_reach(spec, 0, r), _reach(spec, 1, s)) for r in range(spec.kernel[0]) for s in range(spec.kernel[1])]
+def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, numbers: Array | None) -> None:
+    xp, taps = namespace(x), _taps(spec)
     out.fill(-numpy.inf)
-    if indices is None:
+    if numbers is None:
         for (p, h), (q, w) in taps:
             xp.maximum(out[:, :, p, q], x[:, :, h, w], out=out[:, :, p, q])
         return
-    begin, first, reach = (xp.asarray(table) for table in _tables(spec))
+    numbers[...] = xp.asarray(_first_inside(spec))
     for images in _blocks(spec.n, spec.c * spec.p * spec.q):
-        best = _max_of_block(taps, x[images], out[images], first)
-        xp.add(reach[best], begin, out=indices[images])
+        _max_of_block(taps, x[images], out[images], numbers[images])
 
 
-def _max_of_block(taps: list[Any], x: Array, out: Array, first: Array) -> Array:
-    """Raise ``out`` from -inf to the largest cells; return their numbers within the windows, by PyTorch's rule.
+def _max_of_block(taps: list[Any], x: Array, out: Array, best: Array) -> None:
+    """Raise ``out`` from -inf to the largest cells, and ``best`` to their numbers within the windows, by PyTorch's rule.
 
     The rule: a cell wins if it is greater than all before it, or nan. Cells come in ascending order of their number, so
     the last winner is the one with the largest number, and a maximum of numbers does what a masked copy does, but faster.
     """
     xp = namespace(x)
-    best = xp.empty_like(out, dtype=first.dtype)
-    best[...] = first
     cells, wins, nans = xp.empty_like(out), xp.empty_like(out, dtype=bool), xp.empty_like(out, dtype=bool)
     for number, ((p, h), (q, w)) in enumerate(taps):
         windows = slice(None), slice(None), p, q
@@ -101,8 +91,23 @@ def _max_of_block(taps: list[Any], x: Array, out: Array, first: Array) -> Array:
         xp.not_equal(cell, cell, out=nan)
         xp.logical_or(win, nan, out=win)
         xp.maximum(largest, cell, out=largest)
-        xp.maximum(winner, win * first.dtype.type(number), out=winner)
-    return best
+        xp.maximum(winner, win * best.dtype.type(number), out=winner)
+
+
+def _max_grad_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
+    """A tap's mask and what passes it, of one block."""
+    return (2 * dtype.itemsize + 2) * _block_size(spec.n, spec.c * spec.p * spec.q) + 4096
+
+
+@algorithm("max_pool2d_grad_input", workspace=_max_grad_workspace)
+def max_pool2d_grad_input(spec: Pool2dSpec, grad: Array, numbers: Array, out: Array) -> None:
+    """No two windows have the same cell under the same number: each tap adds to a slice of the input."""
+    xp = namespace(grad)
+    out.fill(0)
+    for images in _blocks(spec.n, spec.c * spec.p * spec.q):
+        source, best, result = grad[images], numbers[images], out[images]
+        for number, ((p, h), (q, w)) in enumerate(_taps(spec)):
+            result[:, :, h, w] += xp.where(best[:, :, p, q] == number, source[:, :, p, q], 0)
 
 
 # Average --------------------------------------------------------------------------------------------------------------

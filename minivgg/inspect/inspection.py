@@ -203,7 +203,11 @@ def _saved_bytes(node: Function, counted: set[int]) -> int:
 VIEWS = ("Reshape", "Permute", "Expand", "Get")
 """Operations that return, as a rule, memory of their input."""
 
-BACKWARD = {"conv2d": ("conv2d_grad_input", "conv2d_grad_weight")}
+BACKWARD = {
+    "conv2d": ("conv2d_grad_input", "conv2d_grad_weight"),
+    "max_pool2d": ("max_pool2d_grad_input",),
+    "avg_pool2d": ("avg_pool2d_grad_input",),
+}
 """The operations that compute the gradients, where they choose among algorithms too."""
 
 
@@ -231,6 +235,7 @@ def _other_counts(execution: Execution) -> list[Count]:
     """The same execution as other tools count it."""
     conv_biases = linear_biases = linear_macs = relu_outputs = pool_inputs = 0
     for call in execution.calls:
+        adaptive = "Adaptive" in type(call.module).__name__
         for node in call.nodes:
             outputs = math.prod(execution.shapes.get(node, (0,)))
             has_bias = getattr(call.module, "bias", None) is not None or any(edge is not None for edge in node.edges[2:3])
@@ -241,9 +246,9 @@ def _other_counts(execution: Execution) -> list[Count]:
                 linear_macs += macs(node)
             elif node.name == "ReLU":
                 relu_outputs += outputs
-            elif isinstance(getattr(node, "spec", None), Pool2dSpec):
+            elif isinstance(getattr(node, "spec", None), Pool2dSpec) and not adaptive:
                 pool_inputs += math.prod(_input_shape(node))
-        if "Adaptive" in type(call.module).__name__ and call.inputs:
+        if adaptive and call.inputs:
             pool_inputs += math.prod(call.inputs[0].shape)
     total = sum(macs(node) for node in execution.nodes)
     biased = total + conv_biases + linear_biases

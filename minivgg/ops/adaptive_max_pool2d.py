@@ -12,7 +12,6 @@ from minivgg.autograd import Function, Tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.adaptive_avg_pool2d import bins, read_output_size
-from minivgg.ops.max_pool2d import ScatterPlanes
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -29,6 +28,43 @@ class AdaptiveMaxPool2d(Function):
     def backward(self, grad, _):
         (indices,) = self.saved_tensors
         return ScatterPlanes.apply(grad, indices.array, self.size), None, None
+
+
+class ScatterPlanes(Function):
+    """Zeros (N, C, H, W) with each element of x (N, C, P, Q) added to its plane (n, c) at its index h·W + w."""
+
+    def forward(self, x, indices, size):
+        self.save_for_backward(indices)
+        n, c = x.shape[:2]
+        area = size[0] * size[1]
+        # Windows that overlap share cells, so gradients are added up; positions in memory keep that one-dimensional, which is fast.
+        channels_last = not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
+        axes, image, plane, element = ((0, 2, 3, 1), area * c, 1, c) if channels_last else ((0, 1, 2, 3), area * c, area, 1)
+        xp = namespace(x)
+        start = xp.arange(n).reshape(n, 1, 1, 1) * image + xp.arange(c).reshape(1, c, 1, 1) * plane
+        positions = start + (indices if element == 1 else indices * element)
+        memory = xp.zeros(n * c * area, x.dtype)
+        xp.add.at(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))
+        return memory.reshape(n, *size, c).transpose(0, 3, 1, 2) if channels_last else memory.reshape(n, c, *size)
+
+    def backward(self, grad):
+        (indices,) = self.saved_tensors
+        return GatherPlanes.apply(grad, indices.array), None, None
+
+
+class GatherPlanes(Function):
+    """From each plane (n, c) of x the elements at these indices h·W + w: the transpose of ``ScatterPlanes``."""
+
+    def forward(self, x, indices):
+        self.save_for_backward(indices)
+        n, c, h, w = x.shape
+        self.size = h, w
+        p, q = indices.shape[2:]
+        return namespace(x).take_along_axis(x.reshape(n, c, h * w), indices.reshape(n, c, p * q), 2).reshape(n, c, p, q)
+
+    def backward(self, grad):
+        (indices,) = self.saved_tensors
+        return ScatterPlanes.apply(grad, indices.array, self.size), None
 
 
 def _largest(x: Array, places: Array, axis: int, outputs: int) -> tuple[Array, Array]:

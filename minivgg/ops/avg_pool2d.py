@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, device_of, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
@@ -19,7 +19,7 @@ class AvgPool2d(Function):
         self.spec, self.algorithm = spec, algorithm
         out = namespace(x).empty_like(x, shape=spec.output_shape)
         with numpy.errstate(invalid="ignore", over="ignore"):
-            select("avg_pool2d", spec, x.dtype, algorithm).run(spec, x, out)
+            select("avg_pool2d", spec, x.dtype, algorithm, device_of(x)).run(spec, x, out)
         return out
 
     def backward(self, grad):
@@ -33,7 +33,7 @@ class AvgPool2dGradInput(Function):
         self.spec, self.algorithm = spec, algorithm
         out = namespace(grad).empty_like(grad, shape=spec.input_shape)
         with numpy.errstate(invalid="ignore", over="ignore"):
-            select("avg_pool2d_grad_input", spec, grad.dtype, algorithm).run(spec, grad, out)
+            select("avg_pool2d_grad_input", spec, grad.dtype, algorithm, device_of(grad)).run(spec, grad, out)
         return out
 
     def backward(self, grad):

@@ -1,4 +1,4 @@
-"""Max pooling: the largest cell of each window. Forward gathers elements, backward scatters gradients to where they lay."""
+"""Max pooling: the largest cell of each window. Forward gathers elements, backward hands each gradient to the cell that it came from."""
 
 from __future__ import annotations
 
@@ -9,67 +9,68 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, Array, device_of, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
 
 
 class MaxPool2d(Function):
-    """(values, indices). The indices are left out (None) where neither the caller nor a gradient needs them."""
+    """The largest cells. Saved for the gradient: the number of each within its window, mostly one byte an output element."""
 
     def forward(self, x, spec, algorithm, return_indices):
-        self.spec = spec
+        self.spec, self.algorithm = spec, algorithm
         xp = namespace(x)
         out = xp.empty_like(x, shape=spec.output_shape)
-        indices = xp.empty_like(out, dtype="int64") if return_indices or self.needs_input_grad[0] else None
-        select("max_pool2d", spec, x.dtype, algorithm).run(spec, x, out, indices)
-        if indices is None:
-            return out
-        self.size = spec.h, spec.w
-        self.save_for_backward(indices)
-        return out, indices
+        numbers = xp.empty_like(out, dtype=spec.number_dtype) if return_indices or self.needs_input_grad[0] else None
+        select("max_pool2d", spec, x.dtype, algorithm, device_of(x)).run(spec, x, out, numbers)
+        self.save_for_backward(numbers)
+        return (out, positions(spec, numbers)) if return_indices else out
 
-    def backward(self, grad, _):
-        (indices,) = self.saved_tensors
-        return ScatterPlanes.apply(grad, indices.array, self.size), None, None, None
+    def backward(self, grad, *_):
+        (numbers,) = self.saved_tensors
+        return MaxPool2dGradInput.apply(grad, numbers.array, self.spec, self.algorithm), None, None, None
 
 
-class ScatterPlanes(Function):
-    """Zeros (N, C, H, W) with each element of x (N, C, P, Q) added to its plane (n, c) at its index h·W + w."""
+class MaxPool2dGradInput(Function):
+    """Each gradient goes to the cell that it came from: linear, and the transpose of ``PickCells``."""
 
-    def forward(self, x, indices, size):
-        self.save_for_backward(indices)
-        n, c = x.shape[:2]
-        area = size[0] * size[1]
-        # Windows that overlap share cells, so gradients are added up; positions in memory keep that one-dimensional, which is fast.
-        channels_last = not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
-        axes, image, plane, element = ((0, 2, 3, 1), area * c, 1, c) if channels_last else ((0, 1, 2, 3), area * c, area, 1)
-        xp = namespace(x)
-        start = xp.arange(n).reshape(n, 1, 1, 1) * image + xp.arange(c).reshape(1, c, 1, 1) * plane
-        positions = start + (indices if element == 1 else indices * element)
-        memory = xp.zeros(n * c * area, x.dtype)
-        xp.add.at(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))
-        return memory.reshape(n, *size, c).transpose(0, 3, 1, 2) if channels_last else memory.reshape(n, c, *size)
+    def forward(self, grad, numbers, spec, algorithm):
+        self.spec, self.algorithm = spec, algorithm
+        self.save_for_backward(numbers)
+        out = namespace(grad).empty_like(grad, shape=spec.input_shape)
+        select("max_pool2d_grad_input", spec, grad.dtype, algorithm, device_of(grad)).run(spec, grad, numbers, out)
+        return out
 
     def backward(self, grad):
-        (indices,) = self.saved_tensors
-        return GatherPlanes.apply(grad, indices.array), None, None
+        (numbers,) = self.saved_tensors
+        return PickCells.apply(grad, numbers.array, self.spec, self.algorithm), None, None, None
 
 
-class GatherPlanes(Function):
-    """From each plane (n, c) of x the elements at these indices h·W + w: the transpose of ``ScatterPlanes``."""
+class PickCells(Function):
+    """From each window the cell of this number: what max pooling is while the largest cells stay the largest."""
 
-    def forward(self, x, indices):
-        self.save_for_backward(indices)
-        n, c, h, w = x.shape
-        self.size = h, w
-        p, q = indices.shape[2:]
-        return namespace(x).take_along_axis(x.reshape(n, c, h * w), indices.reshape(n, c, p * q), 2).reshape(n, c, p, q)
+    def forward(self, x, numbers, spec, algorithm):
+        self.spec, self.algorithm = spec, algorithm
+        self.save_for_backward(numbers)
+        cells = positions(spec, numbers).reshape(spec.n, spec.c, spec.p * spec.q)
+        return namespace(x).take_along_axis(x.reshape(spec.n, spec.c, spec.h * spec.w), cells, 2).reshape(spec.output_shape)
 
     def backward(self, grad):
-        (indices,) = self.saved_tensors
-        return ScatterPlanes.apply(grad, indices.array, self.size), None
+        (numbers,) = self.saved_tensors
+        return MaxPool2dGradInput.apply(grad, numbers.array, self.spec, self.algorithm), None, None, None
+
+
+def positions(spec: Pool2dSpec, numbers: Array) -> Array:
+    """h·W + w, int64, of each window's cell of that number."""
+    xp = namespace(numbers)
+    begin, reach = [], []
+    for axis, outputs in enumerate((spec.p, spec.q)):
+        begin.append(numpy.arange(outputs) * spec.stride[axis] - spec.padding[axis])
+        reach.append(numpy.arange(spec.kernel[axis]) * spec.dilation[axis])
+    windows = xp.asarray(begin[0][:, None] * spec.w + begin[1])
+    cells = xp.asarray((reach[0][:, None] * spec.w + reach[1]).ravel())
+    return cells[numbers] + windows
 
 
 def max_pool2d(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -44,14 +45,15 @@ def data(problem: Problem, dtype: Any, kind: str) -> list[numpy.ndarray | None]:
             inputs.append((rng.integers(-3, 4, shape) * problem.multiple).astype(dtype))
         else:
             inputs.append(rng.standard_normal(shape).astype(dtype))
+    problem.prepare(problem.spec, inputs)
     return inputs
 
 
 def poisoned_outputs(problem: Problem, dtype: Any, which: int, layout: str = "row_major") -> list[numpy.ndarray | None]:
     """Arrays full of values that no result contains."""
     outputs: list[numpy.ndarray | None] = []
-    for i, shape in enumerate(problem.outputs):
-        kind = numpy.dtype("int64") if i >= len(problem.outputs) - problem.indices else numpy.dtype(dtype)
+    for shape, kind in itertools.zip_longest(problem.outputs, problem.kinds):
+        kind = numpy.dtype(dtype if kind is None else kind)
         full = None if shape is None else numpy.full(shape, poison(kind)[which], kind)
         outputs.append(channels_last(full) if full is not None and layout == "channels_last" else full)
     return outputs
@@ -60,7 +62,7 @@ def poisoned_outputs(problem: Problem, dtype: Any, which: int, layout: str = "ro
 @functools.cache
 def expected(problem: Problem, dtype: Any, kind: str) -> list[numpy.ndarray | None]:
     """What the reference computes in float64 from the same (rounded) numbers."""
-    inputs = [None if array is None else array.astype("float64") for array in data(problem, dtype, kind)]
+    inputs = [array if array is None or array.dtype.kind != "f" else array.astype("float64") for array in data(problem, dtype, kind)]
     outputs = poisoned_outputs(problem, "float64", 0)
     algorithms(problem.operation)["reference"].run(problem.spec, *inputs, *outputs)
     return outputs

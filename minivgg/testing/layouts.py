@@ -10,6 +10,8 @@ import numpy
 
 def poison(dtype: numpy.dtype) -> tuple:
     """Two values that no result should contain: what is left in memory that was not written, or read where it must not be."""
+    if dtype.kind == "u":
+        return numpy.iinfo(dtype).max, numpy.iinfo(dtype).max - 1
     return (numpy.nan, 1e30) if dtype.kind == "f" else (True, False) if dtype.kind == "b" else (-(2**31), 2**31 - 1)
 
 

@@ -11,7 +11,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
+
 from minivgg.errors import ArgumentError
+from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 
 Shape = tuple[int, ...]
@@ -21,20 +24,21 @@ Shape = tuple[int, ...]
 class Problem:
     """One call of a kernel: ``run(spec, *inputs, *outputs)``.
 
-    ``inputs`` and ``outputs`` are shapes; None where the kernel gets None (no bias, no indices asked for).
-    ``indices`` counts the last outputs that are int64. Integer data are multiples of ``multiple``, so that averages of
-    them are whole numbers.
+    ``inputs`` and ``outputs`` are shapes; None where the kernel gets None (no bias, no numbers asked for).
+    ``kinds`` are the outputs' dtypes, None for that of the inputs. Integer data are multiples of ``multiple``, so that
+    averages of them are whole numbers. ``prepare`` replaces inputs that may not be just any numbers.
     """
 
     operation: str
     spec: Any
     inputs: tuple[Shape | None, ...]
     outputs: tuple[Shape | None, ...]
-    indices: int = 0
+    kinds: tuple[Any, ...] = ()
     multiple: int = 1
+    prepare: Callable[[Any, list[Any]], None] = lambda spec, inputs: None
 
     def __str__(self) -> str:
-        left_out = [text for shapes, text in ((self.inputs, "no bias"), (self.outputs, "no indices")) if None in shapes]
+        left_out = [text for shapes, text in ((self.inputs, "no bias"), (self.outputs, "no numbers")) if None in shapes]
         return ", ".join([str(self.spec), *left_out])
 
 
@@ -68,6 +72,7 @@ POOL2D = (
     "n1 c2 h6 w6 r1",
     "n1 c2 h5 w4 r5x4",
     "n1 c17 h7 w9 r2",
+    "n2 c35 h9 w8 r3 s2 p1",
     "n0 c3 h6 w6 r2",
     "n2 c24 h40 w42 r2",
 )
@@ -98,9 +103,22 @@ def _conv2d_grad_weight() -> Iterator[Problem]:
 def _max_pool2d() -> Iterator[Problem]:
     for i, text in enumerate((*POOL2D, *ONLY_MAX)):
         spec = Pool2dSpec.parse(text, "max_pool2d")
-        yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, spec.output_shape), indices=1)
+        yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, spec.output_shape), kinds=(None, spec.number_dtype))
         if i % 3 == 0:
-            yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, None), indices=1)
+            yield Problem("max_pool2d", spec, (spec.input_shape,), (spec.output_shape, None))
+
+
+def _numbers_of_largest_cells(spec: Pool2dSpec, inputs: list[Any]) -> None:
+    """Numbers that max pooling may have, of cells inside the input."""
+    x = numpy.random.default_rng(1).standard_normal(spec.input_shape)
+    inputs[1] = numpy.empty(spec.output_shape, spec.number_dtype)
+    algorithms("max_pool2d")["reference"].run(spec, x, numpy.empty(spec.output_shape), inputs[1])
+
+
+def _max_pool2d_grad_input() -> Iterator[Problem]:
+    for text in (*POOL2D, *ONLY_MAX):
+        spec = Pool2dSpec.parse(text, "max_pool2d")
+        yield Problem("max_pool2d_grad_input", spec, (spec.output_shape,) * 2, (spec.input_shape,), prepare=_numbers_of_largest_cells)
 
 
 def _avg_pool2d() -> Iterator[Problem]:
@@ -120,6 +138,7 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d_grad_input": _conv2d_grad_input,
     "conv2d_grad_weight": _conv2d_grad_weight,
     "max_pool2d": _max_pool2d,
+    "max_pool2d_grad_input": _max_pool2d_grad_input,
     "avg_pool2d": _avg_pool2d,
     "avg_pool2d_grad_input": _avg_pool2d_grad_input,
 }
