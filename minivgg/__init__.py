@@ -33,6 +33,7 @@ from minivgg.creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from minivgg.memory import empty_cache
 from minivgg.ops.arithmetic import add, div, mul, neg, sub
 from minivgg.ops.cast import clone
 from minivgg.ops.compare import all, allclose, any, eq, equal, ge, gt, isfinite, isnan, le, lt, ne

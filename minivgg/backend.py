@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy
 
+from minivgg.memory import LARGE, POOL, aligned
+
 Array = Any
 """A ``numpy.ndarray`` or a ``cupy.ndarray``."""
 
@@ -58,20 +60,14 @@ def to_numpy(array: Array) -> numpy.ndarray:
     return array if isinstance(array, numpy.ndarray) else array.get()
 
 
-LINE = 64
-"""Bytes of a cache line and of the widest vector: a vector that lies across two lines costs two accesses."""
-
-
 def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
     """An array in row-major order with undefined contents, in the memory of ``like``; on the host it begins on a cache line.
 
-    >>> empty((3, 5), "float32").ctypes.data % LINE
+    >>> empty((3, 5), "float32").ctypes.data % 64
     0
     """
     if like is not None and not isinstance(like, numpy.ndarray):
         return namespace(like).empty(shape, dtype)
     dtype = numpy.dtype(dtype)
     size = dtype.itemsize * math.prod(shape)
-    room = numpy.empty(size + LINE, numpy.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + size].view(dtype).reshape(shape)
+    return (POOL.take(size) if size >= LARGE else aligned(size)).view(dtype).reshape(shape)

@@ -101,6 +101,8 @@ class Algorithm:
     """True: prefers (N, H, W, C) memory and is given an ``out`` in it."""
     automatic: bool = True
     """False: for humans and tests only, never chosen by "auto"."""
+    fuses: tuple[str, ...] = ()
+    """What follows the operation and can be done in the same pass: ``run`` then also takes it as an argument of that name."""
 
     def refusal(self, spec: Any, dtype: numpy.dtype, device: str) -> str | None:
         """Why it cannot compute this here, or None."""
@@ -117,7 +119,7 @@ def algorithm(
     operation: str, *, backend: str = "numpy", exact: bool = True, max_error: float = 2e-6,
     workspace: Callable[[Any, numpy.dtype], int] = lambda spec, dtype: 0,
     supports: Callable[[Any, numpy.dtype], str | None] = lambda spec, dtype: None,
-    paper: str = "", channels_last: bool = False, automatic: bool = True,
+    paper: str = "", channels_last: bool = False, automatic: bool = True, fuses: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
     """Register the decorated kernel; its name is the name of its file, without the backend: ``direct_numba`` is ``direct``."""
 
@@ -126,7 +128,7 @@ def algorithm(
         known = _ALGORITHMS.setdefault(operation, {})
         if name in known:
             raise ValueError(f"registry: algorithm {name!r} of {operation} is declared twice")
-        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic)
+        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic, fuses)
         return run
 
     return register

@@ -47,6 +47,13 @@ def test_result_of_several_tiles(algorithm, problem):
     kernel_checks.check_result(algorithm, problem, numpy.dtype("float32"), "channels_last")
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@each(case for case in SMALL_ONES + LARGE_ONES if case[0].fuses)
+def test_what_it_fuses(algorithm, problem, dtype):
+    for layout in kernel_checks.LAYOUTS:
+        kernel_checks.check_fused(algorithm, problem, dtype, layout)
+
+
 @each(SMALL_ONES)
 def test_inputs_are_left_alone(algorithm, problem):
     kernel_checks.check_inputs(algorithm, problem)

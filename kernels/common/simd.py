@@ -165,6 +165,12 @@ def address(typingctx: Any, array: Any) -> Any:
     return types.intp(array), codegen
 
 
+@emitter
+def copy_vector(v: Vectors, source: Any, target: Any) -> None:
+    """Copy one vector from address to address."""
+    v.store(v.load(v.at(source)), v.at(target))
+
+
 def _tile(
     v: Vectors,
     rows: int,

@@ -269,9 +269,12 @@ def output(
 ) -> None:  # fmt: skip
     """y = conv(x, w) + b; with ``relu`` max(y, 0), with ``pool`` the largest of each 2x2 window of that."""
     u = filters(w, False, m)
-    numbers = None if cells is None else cells.transpose(0, 2, 3, 1)
     corner = spec.padding[0], spec.padding[2]
-    into_channels_last(out, lambda y: convolve(channels_last(x), u, b, corner, (spec.p, spec.q), y, m, relu, pool, numbers))
+
+    def compute(y: numpy.ndarray, numbers: numpy.ndarray | None = None) -> None:
+        convolve(channels_last(x), u, b, corner, (spec.p, spec.q), y, m, relu, pool, numbers)
+
+    into_channels_last(out, compute if cells is None else lambda y: into_channels_last(cells, lambda numbers: compute(y, numbers)))
 
 
 def input_gradient(spec: Conv2dSpec, dy: numpy.ndarray, w: numpy.ndarray, out: numpy.ndarray, m: int) -> None:

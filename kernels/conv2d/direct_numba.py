@@ -14,18 +14,24 @@ filled with zeros. The weight gradient is one product per tap with the pixels as
 
 from __future__ import annotations
 
+import math
+
 import numpy
 
+from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import ROWS, address, gemm_tile, round_up, tile_columns
+from minivgg.kernels.common.simd import ROWS, address, copy_vector, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 
 BAND_BYTES = 512 << 10
 """Size of the copied band, so that it stays in a core's cache."""
+
+SHORT_WINDOW = 64
+"""Elements of a window (channels times taps) up to which it is copied to lie in one piece: VGG's first layer has 27."""
 
 DEPTH = 256
 """Pixels added up in registers before they go to the weight gradient's sum: its rounding error grows with the blocks."""
@@ -46,6 +52,24 @@ def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover comp
             else:
                 for c in range(channels):
                     band[i, j, c] = zero
+
+
+@compiled
+def copy_windows(band, stride_h, stride_w, dilation_h, run, vector, windows):  # pragma: no cover compiled
+    """windows[i, j]: the input elements that output pixel (i, j) sees, row of the filter by row, ``run`` neighbours each.
+
+    Whole vectors are copied; what they write too much, the next one overwrites.
+    """
+    zero, size = band.dtype.type(0), band.itemsize
+    pitch, channels = band.shape[1:]
+    rows, columns, length = windows.shape
+    for i in range(rows):
+        for j in range(columns):
+            target = address(windows) + size * (i * columns + j) * length
+            for r in range(length // run):
+                source = address(band) + size * ((i * stride_h + r * dilation_h) * pitch + j * stride_w) * channels
+                for e in range(0, run, vector):
+                    copy_vector(zero, source + size * e, target + size * (r * run + e))
 
 
 @compiled
@@ -74,9 +98,9 @@ def pack_filters(w, turned, groups, first, last, u):  # pragma: no cover compile
 
 @compiled
 def convolve_band(
-    band, u, bias, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
+    band, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
 ):  # pragma: no cover compiled
-    """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group."""
+    """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group; nothing below ``floor``."""
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, outputs = y.shape[1:]
     groups, panels, taps_h, taps_w, depth, width = u.shape
@@ -100,7 +124,10 @@ def convolve_band(
                         pixel = ((p - p_first) * stride_h + r * dilation_h) * pitch + q * stride_w + s * dilation_w
                         a = address(band) + size * (pixel * channels + group * depth)
                         b = address(u) + size * ((((group * panels + panel) * taps_h + r) * taps_w + s) * depth * width)
-                        gemm_tile(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step)
+                        if r == taps_h - 1 and s == products - 1:
+                            gemm_tile_floor(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step, address(floor))
+                        else:
+                            gemm_tile(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step)
                         source, source_step = target, step
                 if not whole:
                     for i in range(min(ROWS, columns - q)):
@@ -124,18 +151,29 @@ def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
     w = writable(numpy.ascontiguousarray(w))
     outputs, depth = (w.shape[1], w.shape[0] // groups) if turned else (w.shape[0] // groups, w.shape[1])
     columns = tile_columns(w.dtype)
-    u = numpy.empty((groups, -(-outputs // columns), *w.shape[2:], depth, columns), w.dtype)
+    u = empty((groups, -(-outputs // columns), *w.shape[2:], depth, columns), w.dtype)
     parallel(lambda panel: pack_filters(w, turned, groups, panel, panel + 1, u), u.shape[1])
     return u
 
 
+def _with_slack(shape: tuple[int, ...], dtype: numpy.dtype) -> numpy.ndarray:
+    """An array behind whose last element a whole vector may still be read or written."""
+    size = math.prod(shape)
+    return empty((size + lanes(dtype),), dtype)[:size].reshape(shape)
+
+
+def _windowed(channels: int, taps: Pair, dilation: Pair, groups: int) -> bool:
+    """Whether a whole window is so short, and in so few runs of memory, that it is copied: then it is one product, not one a row."""
+    return groups == 1 and dilation[1] == 1 and taps[0] > 1 and channels * taps[0] * taps[1] <= SHORT_WINDOW
+
+
 def convolve(
     x: numpy.ndarray, w: numpy.ndarray, turned: bool, bias: numpy.ndarray | None, y: numpy.ndarray, corner: Pair,
-    spread: Pair, stride: Pair, dilation: Pair, groups: int,
+    spread: Pair, stride: Pair, dilation: Pair, groups: int, relu: bool = False,
 ) -> None:  # fmt: skip
     """y (N, P, Q, K) = conv(x (N, H, W, C) with ``spread - 1`` zeros between its pixels, w) + bias, in channels-last memory.
 
-    ``corner`` is the padding above and to the left; it may be negative.
+    ``corner`` is the padding above and to the left; it may be negative. ``relu``: nothing below 0.
     """
     (images, p, q, outputs), channels, dtype = y.shape, x.shape[3], y.dtype
     taps_h, taps_w = w.shape[2:]
@@ -145,17 +183,26 @@ def convolve(
     padded = numpy.zeros((groups, panels * columns), dtype)
     if bias is not None:
         padded[:, : outputs // groups] = bias.reshape(groups, -1)
+    floor = numpy.full(lanes(dtype), 0 if relu else -numpy.inf, dtype)
     pitch = (round_up(q, ROWS) - 1) * stride[1] + dilation[1] * (taps_w - 1) + 1
     span = dilation[0] * (taps_h - 1) + 1
-    band = band_rows(p, pitch * channels * dtype.itemsize, stride[0], span)
+    windowed, run = _windowed(channels, (taps_h, taps_w), dilation, groups), taps_w * channels
+    window = taps_h * run if windowed else channels
+    band = band_rows(p, pitch * window * dtype.itemsize, stride[0], span)
     items = _work_items(images, p, band, groups, panels)
+    if windowed:
+        u = u.reshape(1, panels, 1, 1, taps_h * run, columns)
 
     def work(item: int) -> None:
         n, p_first, p_last, group, panel_first, panel_last = items[item]
-        rows = numpy.empty(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
-        copy_rows(x, n, p_first * stride[0] - corner[0], -corner[1], *spread, rows)
-        tile = numpy.empty((ROWS, columns), dtype)
-        convolve_band(rows, u, padded, y, n, p_first, p_last, group, panel_first, panel_last, *stride, *dilation, tile)
+        seen = _with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
+        copy_rows(x, n, p_first * stride[0] - corner[0], -corner[1], *spread, seen)
+        steps = (*stride, *dilation)
+        if windowed:
+            windows = _with_slack((p_last - p_first, round_up(q, ROWS), window), dtype)
+            copy_windows(seen, *stride, dilation[0], run, lanes(dtype), windows)
+            seen, steps = windows, (1, 1, 1, 1)
+        convolve_band(seen, u, padded, floor, y, n, p_first, p_last, group, panel_first, panel_last, *steps, empty((ROWS, columns), dtype))
 
     parallel(work, len(items))
 
@@ -220,7 +267,7 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec
 
         def accumulate(item: int) -> None:
             r, s, group, k_first, k_last = items[item]
-            sums = numpy.empty((ROWS, columns), dtype)
+            sums = empty((ROWS, columns), dtype)
             accumulate_tap(x_image, dy_image, spec.q, total, r, s, k_first, k_last, group, *spec.stride, *spec.dilation, DEPTH, sums)
 
         parallel(copy, len(parts))
@@ -239,8 +286,11 @@ def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> in
     panel = tile_columns(dtype)
     packed = spec.groups * round_up(outputs // spec.groups, panel) * (inputs // spec.groups * spec.r * spec.s + 1)
     pitch = (round_up(columns, ROWS) - 1) * stride[1] + spec.span[1]
-    band = band_rows(rows, pitch * inputs * dtype.itemsize, stride[0], spec.span[0])
-    copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel
+    window = inputs * spec.r * spec.s if _windowed(inputs, (spec.r, spec.s), spec.dilation, spec.groups) else inputs
+    band = band_rows(rows, pitch * window * dtype.itemsize, stride[0], spec.span[0])
+    copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel + 2 * panel
+    if window > inputs:
+        copied += band * round_up(columns, ROWS) * window
     images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
     weights = spec.k * spec.c // spec.groups * spec.r * spec.s
     return dtype.itemsize * (packed + get_num_threads() * copied + images + weights)
@@ -262,11 +312,11 @@ def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
     return dtype.itemsize * (one + images + spec.k * spec.c // spec.groups * spec.r * spec.s)
 
 
-@algorithm("conv2d", backend="numba", workspace=output_workspace, channels_last=True)
-def direct(spec, x, w, b, out):
-    """y = conv(x, w) + b."""
+@algorithm("conv2d", backend="numba", workspace=output_workspace, channels_last=True, fuses=("relu",))
+def direct(spec, x, w, b, out, relu=False):
+    """y = conv(x, w) + b, then ReLU if asked."""
     corner = spec.padding[0], spec.padding[2]
-    into_channels_last(out, lambda y: convolve(channels_last(x), w, False, b, y, corner, (1, 1), spec.stride, spec.dilation, spec.groups))
+    into_channels_last(out, lambda y: convolve(channels_last(x), w, False, b, y, corner, (1, 1), spec.stride, spec.dilation, spec.groups, relu))
 
 
 @algorithm("conv2d_grad_input", backend="numba", workspace=input_workspace, channels_last=True)

@@ -13,7 +13,7 @@ TILE = 2
 RECORD = {"backend": "numba", "exact": False, "max_error": 1e-06, "supports": supports, "paper": PAPER, "channels_last": True}
 
 
-@algorithm("conv2d", workspace=output_workspace(TILE), **RECORD)
+@algorithm("conv2d", workspace=output_workspace(TILE), fuses=("relu", "pool"), **RECORD)
 def winograd(spec, x, w, b, out, relu=False, pool=False, cells=None):
     """y = conv(x, w) + b, then ReLU and 2x2 max pooling if asked."""
     output(spec, x, w, b, out, TILE, relu, pool, cells)

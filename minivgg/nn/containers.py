@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from minivgg.errors import ArgumentError
+from minivgg.nn.fusion import steps
 from minivgg.nn.module import Module
 
 
@@ -75,7 +76,8 @@ class _Numbered(Module):
 class Sequential(_Numbered):
     """The composition of its modules: the output of each is the input of the next.
 
-    Takes modules, or one dictionary of named modules.
+    Takes modules, or one dictionary of named modules. Conv2d, ReLU and MaxPool2d(2) behind one another are computed in
+    one pass where the algorithm can (``minivgg/nn/fusion.py``).
 
     >>> from minivgg import nn
     >>> nn.Sequential(nn.Linear(4, 2), nn.ReLU())
@@ -97,8 +99,8 @@ class Sequential(_Numbered):
         return type(self)(dict(named))
 
     def forward(self, input: Any) -> Any:
-        for module in self:
-            input = module(input)
+        for step in steps(list(self)):
+            input = step(input)
         return input
 
 

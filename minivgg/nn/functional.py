@@ -5,6 +5,7 @@ from minivgg.ops.adaptive_max_pool2d import adaptive_max_pool2d
 from minivgg.ops.avg_pool2d import avg_pool2d
 from minivgg.ops.batch_norm import batch_norm
 from minivgg.ops.conv2d import conv2d
+from minivgg.ops.conv2d_relu import conv2d_relu
 from minivgg.ops.cross_entropy import cross_entropy
 from minivgg.ops.dropout import dropout
 from minivgg.ops.linear import linear

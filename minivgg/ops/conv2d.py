@@ -93,6 +93,15 @@ def _check_dtypes(operation: str, **tensors: Tensor | None) -> None:
         raise DtypeError(operation, f"takes tensors of one dtype, float32 or float64, got {came}")
 
 
+def problem_of(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size | str, dilation: Size, groups: int) -> Conv2dSpec:
+    """The problem that the arguments of ``conv2d`` describe, if they fit together."""
+    _check_dtypes("conv2d", input=input, weight=weight, bias=bias)
+    spec = Conv2dSpec.of(input.shape, weight.shape, stride, padding, dilation, groups)
+    if bias is not None and bias.shape != (spec.k,):
+        raise ShapeError("conv2d", f"bias expects {spec.k} numbers, one an output channel, got shape {bias.shape}", weight=weight.shape)
+    return spec
+
+
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Size = 1, padding: Size | str = 0, dilation: Size = 1, groups: int = 1, *, algorithm: str | None = None,
@@ -117,10 +126,7 @@ def conv2d(
     >>> minivgg.conv2d(image, minivgg.ones(1, 1, 2, 2)).tolist()
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
-    _check_dtypes("conv2d", input=input, weight=weight, bias=bias)
-    spec = Conv2dSpec.of(input.shape, weight.shape, stride, padding, dilation, groups)
-    if bias is not None and bias.shape != (spec.k,):
-        raise ShapeError("conv2d", f"bias expects {spec.k} numbers, one an output channel, got shape {bias.shape}", weight=weight.shape)
+    spec = problem_of(input, weight, bias, stride, padding, dilation, groups)
     algorithm = forced("conv2d", algorithm)
     if input.ndim == 3:
         return Conv2d.apply(input.unsqueeze(0), weight, bias, spec, algorithm).squeeze(0)

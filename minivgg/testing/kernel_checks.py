@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import UnsupportedError
+from minivgg.memory import POOL
 from minivgg.registry import Algorithm, algorithms, select
 from minivgg.testing.layouts import channels_last, poison, read_only, reversed_memory, strided
 from minivgg.testing.problems import Problem
@@ -110,6 +111,27 @@ def relative_error(got: numpy.ndarray, truth: numpy.ndarray) -> float:
     return distance / size if size else distance
 
 
+def check_fused(algorithm: Algorithm, problem: Problem, dtype: Any, layout: str) -> None:
+    """What it fuses is to the bit what comes of doing it afterwards: ReLU, and the first largest cell of each 2x2 window, or nan."""
+    inputs = [None if array is None else LAYOUTS[layout](array) for array in data(problem, dtype, "normal")]
+    (plain,) = poisoned_outputs(problem, dtype, 0)
+    algorithm.run(problem.spec, *inputs, plain)
+    truth = numpy.maximum(plain, 0)
+    (found,) = poisoned_outputs(problem, dtype, 1, layout)
+    algorithm.run(problem.spec, *inputs, found, relu=True)
+    numpy.testing.assert_array_equal(found, truth, err_msg=f"{_title(algorithm, problem)}, {layout}: fused ReLU")
+    n, k, p, q = plain.shape
+    if "pool" not in algorithm.fuses or min(n, p, q) < 2:
+        return
+    windows = truth[:, :, : p // 2 * 2, : q // 2 * 2].reshape(n, k, p // 2, 2, q // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, k, p // 2, q // 2, 4)
+    found, cells = (numpy.full(windows.shape[:-1], value, kind) for value, kind in ((numpy.nan, dtype), (9, "uint8")))
+    if layout == "channels_last":
+        found, cells = channels_last(found), channels_last(cells)
+    algorithm.run(problem.spec, *inputs, found, relu=True, pool=True, cells=cells)
+    numpy.testing.assert_array_equal(found, windows.max(-1), err_msg=f"{_title(algorithm, problem)}, {layout}: fused pooling")
+    numpy.testing.assert_array_equal(cells, windows.argmax(-1), err_msg=f"{_title(algorithm, problem)}, {layout}: the winning cells")
+
+
 def check_inputs(algorithm: Algorithm, problem: Problem) -> None:
     """Inputs may lie in memory that cannot be written to, and are the same afterwards."""
     for kind, make in (("read-only", read_only), ("writable", numpy.copy)):
@@ -129,6 +151,7 @@ def check_workspace(algorithm: Algorithm, problem: Problem, dtype: Any, layout: 
     outputs = poisoned_outputs(problem, dtype, 0, layout)
     algorithm.run(problem.spec, *inputs, *outputs)  # compile and import first
     gc.collect()
+    POOL.clear()  # memory that is used again would not be counted
     tracemalloc.start()
     try:
         algorithm.run(problem.spec, *inputs, *outputs)
