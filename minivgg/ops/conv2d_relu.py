@@ -29,7 +29,7 @@ class Conv2dReLU(Function):
         self.spec, self.algorithm = spec, algorithm
         self.pooling = Pool2dSpec.of("max_pool2d", spec.output_shape, 2) if pool else None
         need_x, need_w, need_b, *_ = self.needs_input_grad
-        n, k, p, q = self.pooling.output_shape if pool else spec.output_shape
+        n, k, p, q = self.pooling.output_shape if self.pooling else spec.output_shape
         out = empty((n, p, q, k), x.dtype).transpose(0, 3, 1, 2)
         cells = empty((n, p, q, k), "uint8").transpose(0, 3, 1, 2) if pool and (need_x or need_w or need_b) else None
         select("conv2d", spec, x.dtype, algorithm).run(spec, x, w, b, out, relu=True, **({"pool": True, "cells": cells} if pool else {}))
@@ -64,7 +64,10 @@ def conv2d_relu(
     """
     spec = problem_of(input, weight, bias, stride, padding, dilation, groups)
     algorithm = forced("conv2d", algorithm)
-    if input.ndim == 4 and not (pool and forced("max_pool2d")) and can_fuse(spec, input, pool, algorithm):
+    if input.ndim == 3:
+        images = input.unsqueeze(0)
+        return conv2d_relu(images, weight, bias, stride, padding, dilation, groups, pool=pool, algorithm=algorithm).squeeze(0)
+    if not (pool and forced("max_pool2d")) and can_fuse(spec, input, pool, algorithm):
         return Conv2dReLU.apply(input, weight, bias, spec, pool, algorithm)
     out = relu(conv2d(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), inplace=True)
     return max_pool2d(out, 2) if pool else out
@@ -90,8 +93,10 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
     yield Sample((rng.standard_normal((2, 4, 4)), rng.standard_normal((3, 2, 3, 3))), {"padding": 1, "algorithm": "im2col"})
 
 
-def _oracle(*args: Any, pool: bool = False, algorithm: str | None = None, **kwargs: Any) -> numpy.ndarray:
-    y = numpy.maximum(conv2d(*map(Tensor, args), **kwargs, algorithm="reference").array, 0)
+def _oracle(
+    x: numpy.ndarray, w: numpy.ndarray, b: numpy.ndarray | None = None, *, pool: bool = False, algorithm: str | None = None, **kwargs: Any
+) -> numpy.ndarray:
+    y = numpy.maximum(conv2d(Tensor(x), Tensor(w), None if b is None else Tensor(b), **kwargs, algorithm="reference").array, 0)
     return max_pool2d(Tensor(y), 2, algorithm="reference").array if pool else y
 
 

@@ -114,10 +114,10 @@ def relative_error(got: numpy.ndarray, truth: numpy.ndarray) -> float:
 def check_fused(algorithm: Algorithm, problem: Problem, dtype: Any, layout: str) -> None:
     """What it fuses is to the bit what comes of doing it afterwards: ReLU, and the first largest cell of each 2x2 window, or nan."""
     inputs = [None if array is None else LAYOUTS[layout](array) for array in data(problem, dtype, "normal")]
-    (plain,) = poisoned_outputs(problem, dtype, 0)
+    plain, found = (numpy.full(problem.spec.output_shape, value, dtype) for value in poison(numpy.dtype(dtype)))
     algorithm.run(problem.spec, *inputs, plain)
     truth = numpy.maximum(plain, 0)
-    (found,) = poisoned_outputs(problem, dtype, 1, layout)
+    found = channels_last(found) if layout == "channels_last" else found
     algorithm.run(problem.spec, *inputs, found, relu=True)
     numpy.testing.assert_array_equal(found, truth, err_msg=f"{_title(algorithm, problem)}, {layout}: fused ReLU")
     n, k, p, q = plain.shape
