@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint reference clean
+.PHONY: demo test lint reference bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -19,6 +19,10 @@ lint: .venv/test
 reference: .venv/test
 	$(BIN)/python docs/make_reference.py
 
+# the table of goals, beside every rival that can be installed here; ROWS="forward1 step8" measures only these
+bench-rivals: .venv-rivals/installed
+	.venv-rivals/bin/python benchmarks/table.py $(ROWS)
+
 .venv/installed: pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -31,6 +35,14 @@ reference: .venv/test
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
 	touch $@
 
+# an environment of its own: what the rivals need must not decide what minivgg runs with
+.venv-rivals/installed: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv-rivals
+	.venv-rivals/bin/python -m pip install --quiet --upgrade pip
+	.venv-rivals/bin/python -m pip install --quiet torch==2.13.0
+	.venv-rivals/bin/python -m pip install --quiet --editable '.[rivals]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rivals build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

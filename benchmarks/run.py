@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 VGG = [HERE / "problems" / f"vgg-{letter}.txt" for letter in "abcde"]
 
-parser = ArgumentParser(description=__doc__, epilog="Other options, such as --torch, --algorithms, --replicates and --threads, go to `minivgg bench`.")
+parser = ArgumentParser(description=__doc__, epilog="Other options, such as --rivals, --algorithms, --replicates and --threads, go to `minivgg bench`.")
 parser.add_argument("--problems", nargs="+", type=Path, default=VGG, help="files of problem strings; those of VGG A to E if none is given")
 parser.add_argument("--direction", nargs="+", choices=["output", "input", "weight"], default=["output", "input", "weight"])
 parser.add_argument("--results", type=Path, default=HERE / "results", help="where to write")
@@ -21,5 +21,5 @@ for file in arguments.problems:
         target = arguments.results / f"{file.stem}-{direction}"
         command = [sys.executable, "-m", "minivgg.cli", "bench", "--problems", file, "--direction", direction, *options]
         print(f"\n{file.stem}, {direction}", flush=True)
-        failed += subprocess.run([*command, "--json", f"{target}.json", "--png", f"{target}.png"]).returncode != 0
+        failed += subprocess.run([*command, "--json", f"{target}.json", "--out", f"{target}.png"]).returncode != 0
 sys.exit(failed > 0)

@@ -5,6 +5,8 @@ import functools
 import hypothesis
 import torch
 
+from minivgg.bench.rivals import rivals
+
 hypothesis.settings.register_profile(
     "ci", derandomize=True, max_examples=40, deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -33,3 +35,6 @@ def _counted(test):
 
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"property examples: {examples}")
+    absent = [rival.name for rival in rivals().values() if rival.missing()]
+    if absent:
+        terminalreporter.write_line(f"rivals that are not installed here, so that only their absence was tested: {', '.join(absent)}")

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from minivgg import registry
-from minivgg.bench import machine, measure, problems, report
+from minivgg.bench import machine, measure, problems, report, turns
+from minivgg.bench.worker import Worker
 from minivgg.errors import ArgumentError
 from minivgg.spec import Conv2dSpec
 
@@ -28,8 +29,15 @@ PUBLISHED = {
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(measure, "PAUSE", 0.0)
-    monkeypatch.setattr(measure, "SHORTEST", 1e-4)
+    monkeypatch.setattr(turns, "PAUSE", 0.0)
+    monkeypatch.setattr(turns, "SHORTEST", 1e-4)
+
+
+@pytest.fixture(scope="module")
+def pytorch():
+    """PyTorch in a process of its own."""
+    with Worker("PyTorch", 1) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -106,8 +114,8 @@ def test_truth_is_that_of_pytorch(direction, text):
 
 
 @pytest.mark.parametrize("direction", measure.DIRECTIONS)
-def test_right_algorithms_are_timed_in_every_direction(direction):
-    results = measure.measure(SMALL, direction, torch=True, replicates=3)
+def test_right_algorithms_are_timed_in_every_direction(direction, pytorch):
+    results = measure.measure(SMALL, direction, rivals=[pytorch], replicates=3)
     timed = {result.algorithm: result for result in results if not result.refusal}
     assert {"im2col", "PyTorch"} <= set(timed)
     for result in timed.values():
@@ -177,14 +185,14 @@ def test_every_competitor_is_validated_before_any_is_timed(plant):
 
 def test_slow_competitors_have_fewer_turns(monkeypatch):
     """A call of kn2row takes a second here, one of im2col a millisecond."""
-    monkeypatch.setattr(measure, "_turn", lambda competitor: {"kn2row": 1.0, "im2col": 0.001}[competitor.result.algorithm])
+    monkeypatch.setattr(turns, "turn", lambda competitor: {"kn2row": 1.0, "im2col": 0.001}[competitor.name])
 
-    def turns(budget):
+    def count(budget):
         slow, quick = measure.measure(SMALL, names=["kn2row", "im2col"], replicates=8, budget=budget)
         assert quick.seconds == [0.001] * 8
         return len(slow.seconds)
 
-    assert [turns(budget) for budget in (0.9, 1.1, 5.0, 10.0)] == [1, 3, 5, 8]
+    assert [count(budget) for budget in (0.9, 1.1, 5.0, 10.0)] == [1, 3, 5, 8]
 
 
 def test_refused_problem_is_reported_with_its_sentence(plant):
@@ -196,7 +204,7 @@ def test_refused_problem_is_reported_with_its_sentence(plant):
 def test_unknown_names_are_refused():
     with pytest.raises(ArgumentError, match="conv2d_grad_input has no algorithm 'guess'; there are "):
         measure.measure(SMALL, "input", names=["guess"])
-    with pytest.raises(ArgumentError, match="there is no direction 'sideways'; there are output, input, weight"):
+    with pytest.raises(ArgumentError, match="there is no direction 'sideways' of a convolution; there are output, input, weight"):
         measure.measure(SMALL, "sideways")
 
 
@@ -238,7 +246,7 @@ def test_chart_is_a_picture(tmp_path):
 def test_threads_are_set_for_every_library():
     before = machine.threads()
     try:
-        measure.prepare(1, torch=True)
+        assert measure.prepare(1) == 1
         assert machine.threads() == {"minivgg": 1, "blas": 1, "numba": 1, "torch": 1}
         assert torch.get_num_threads() == 1
     finally:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from minivgg import registry
-from minivgg.bench import measure
+from minivgg.bench import measure, turns
 from minivgg.cli.app import app
 from minivgg.cli.console import duration, size
 from minivgg.testing import check_operation
@@ -29,8 +29,8 @@ SPEC = "n1 c8 h12 w12 k8 r3 p1"
 def elsewhere(tmp_path, monkeypatch):
     """Runs are kept below the current folder, and no test waits for threads to go to sleep."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(measure, "PAUSE", 0.0)
-    monkeypatch.setattr(measure, "SHORTEST", 1e-3)
+    monkeypatch.setattr(turns, "PAUSE", 0.0)
+    monkeypatch.setattr(turns, "SHORTEST", 1e-3)
 
 
 def minivgg(*words, code=0):
@@ -96,7 +96,7 @@ def test_start_is_quick():
         (["explain", SPEC, "--operation", "relu"], "error: explain: there is no operation 'relu'"),
         (["gradcheck", "conv3d"], "error: gradcheck: there is no operation 'conv3d'; there are "),
         (["bench", "--layer", "conv9_9"], "error: bench: vgg16 has no layer 'conv9_9'; it has conv1_1, conv1_2"),
-        (["bench", "--net", "alexnet"], "error: bench: there is no network 'alexnet'; there are vgg11, "),
+        (["bench", "--network", "alexnet"], "error: bench: there is no network 'alexnet'; there are vgg11, "),
         (["bench", "--layer", SPEC, "--algorithms", "guess"], "error: bench: conv2d has no algorithm 'guess'; there are "),
         (["bench", "--problems", "absent.txt"], "error: [Errno 2] No such file or directory: 'absent.txt'"),
         (["eval"], "error: there are no weights at runs/digits: train first with `minivgg train --out runs/digits`"),
@@ -232,11 +232,12 @@ def test_gradcheck_reports_a_wrong_gradient(monkeypatch):
 
 
 def test_bench_shows_time_error_and_memory(tmp_path):
-    result = minivgg("bench", "--layer", SPEC, "--algorithms", "im2col,direct", "--torch", "--replicates", 3, "--json", "a.json", "--png", "a.png")
+    options = ["--algorithms", "im2col,direct", "--rivals", "pytorch channels", "--replicates", 3]
+    result = minivgg("bench", "--layer", SPEC, *options, "--json", "a.json", "--out", "a.png")
     for name in ("im2col", "direct", "PyTorch", "GFLOP/s", "scratch", "error", "fastest"):
         assert name in result.stdout
     rows = json.loads((tmp_path / "a.json").read_text())["results"]
-    assert [row["algorithm"] for row in rows] == ["im2col", "direct", "PyTorch"]
+    assert [row["algorithm"] for row in rows] == ["im2col", "direct", "PyTorch channels-last"]
     assert all(len(row["seconds"]) == 3 and row["error"] <= row["allowed_error"] for row in rows)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
@@ -263,7 +264,7 @@ def test_bench_sums_a_file_of_problems_by_count(tmp_path):
 
 
 def test_bench_lists_problems_that_it_can_read():
-    lines = minivgg("bench", "--net", "E", "--layer", "conv3_4,conv5_1", "--list").stdout.splitlines()
+    lines = minivgg("bench", "--network", "E", "--layer", "conv3_4,conv5_1", "--list").stdout.splitlines()
     assert lines == ['n1 c256 h56 w56 k256 r3 p1 "vgg-e:conv3_2*3"', 'n1 c512 h14 w14 k512 r3 p1 "vgg-e:conv5_1*4"']
 
 

@@ -17,7 +17,10 @@ import numpy
 from minivgg.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("numpy", "numba", "llvmlite", "cupy", "torch", "pillow", "safetensors", "matplotlib")
+PACKAGES = (
+    "numpy", "numba", "llvmlite", "cupy", "torch", "onnx", "onnxruntime", "openvino", "ncnn", "mnn", "jax", "jaxlib", "tinygrad",
+    "pillow", "safetensors", "matplotlib",
+)  # fmt: skip
 
 
 def cores() -> int:

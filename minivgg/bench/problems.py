@@ -59,8 +59,8 @@ class Problem:
         return own[1] == asked[1] and 0 <= int(asked[2]) - int(own[2]) < self.count
 
 
-def vgg(net: str, batch: int = 1) -> list[Problem]:
-    """The different convolutions of one network on 224x224 images: ``vgg("vgg16")``, or by its letter ``vgg("D")``.
+def vgg(net: str, batch: int = 1, side: int = 224) -> list[Problem]:
+    """The different convolutions of one network on square images of that side: ``vgg("vgg16")``, or by its letter ``vgg("D")``.
 
     >>> for problem in vgg("vgg16_1x1")[-2:]: print(problem)
     n1 c512 h14 w14 k512 r3 p1 "vgg-c:conv5_1*2"
@@ -70,7 +70,7 @@ def vgg(net: str, batch: int = 1) -> list[Problem]:
     if letter not in NETS.values():
         raise ArgumentError("bench", f"there is no network {net!r}; there are {', '.join(NETS)}")
     names: dict[Conv2dSpec, list[str]] = {}
-    c, side, block, place = 3, 224, 1, 1
+    c, block, place = 3, 1, 1
     for word in CONFIGURATIONS[letter].split():
         if word == "M":
             side, block, place = side // 2, block + 1, 1

@@ -1,4 +1,4 @@
-"""Results of measurements for a reader (a table), for a machine (JSON) and for a page (a chart as PNG)."""
+"""Results of measurements for a machine (JSON) and for a page (bars); what tables are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minivgg.bench import compare
+from minivgg.bench.compare import NetworkResult, linear_fit
 from minivgg.bench.machine import machine
 from minivgg.bench.measure import Result
+from minivgg.bench.turns import quartiles
 
 CONVENTIONS = {
     "dtype": "float32",
@@ -32,6 +35,42 @@ def as_data(results: Sequence[Result]) -> dict[str, Any]:
             "allowed_error": result.allowed, "workspace": result.workspace, "refusal": result.refusal or None, "seconds": result.seconds, **figures,
         })  # fmt: skip
     return {"machine": machine(), "conventions": CONVENTIONS, "results": rows}
+
+
+def networks_as_data(results: Sequence[NetworkResult]) -> dict[str, Any]:
+    """The same for whole networks."""
+    rows = []
+    for result in results:
+        case, finite = result.case, result.error is not None and math.isfinite(result.error)
+        first, median, third = quartiles(result.seconds)
+        figures = {"median": median, "first_quartile": first, "third_quartile": third} if result.seconds else {}
+        rows.append({
+            "network": case.network, "image": case.image, "batch": case.batch, "direction": case.direction, "threads": case.threads,
+            "competitor": result.competitor, "settings": result.settings, "error": result.error if finite else None,
+            "memory": result.memory, "refusal": result.refusal or None, "seconds": result.seconds, **figures,
+        })  # fmt: skip
+    return {"machine": machine(), "conventions": compare.CONVENTIONS, "results": rows}
+
+
+def fits(results: Sequence[NetworkResult]) -> list[str]:
+    """A sentence a competitor: its median time as a line over batch size, and over pixels, where at least three of them were measured."""
+    sentences = []
+    for what in ("batch", "image"):
+        curves: dict[Any, list[tuple[float, float]]] = {}
+        for result in results:
+            case = result.case
+            if result.seconds and what == "batch":
+                fixed = f"{case.network} {case.direction}, {case.image}x{case.image}, threads {case.threads}"
+                curves.setdefault((result.competitor, fixed), []).append((case.batch, result.median))
+            elif result.seconds:
+                fixed = f"{case.network} {case.direction}, batch {case.batch}, threads {case.threads}"
+                curves.setdefault((result.competitor, fixed), []).append((case.image**2 / 1e6, result.median))
+        for (name, fixed), points in curves.items():
+            if len({x for x, _ in points}) >= 3:
+                start, slope, r2 = linear_fit(points)
+                unit = "an image" if what == "batch" else "a million pixels"
+                sentences.append(f"{name}, {fixed}: {1e3 * start:.1f} ms + {1e3 * slope:.1f} ms {unit}, R² {r2:.4f} over {len(points)} sizes")
+    return sentences
 
 
 def by_problem(results: Sequence[Result]) -> list[list[Result]]:

@@ -1,124 +1,192 @@
-"""``minivgg bench``: the convolution algorithms on the layers of VGG, validated, then timed."""
+"""``minivgg bench``: convolution algorithms on layers, and whole networks beside other libraries; validated, then timed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from minivgg.bench.compare import Case, NetworkResult
     from minivgg.bench.measure import Result
     from minivgg.bench.problems import Problem
+    from minivgg.bench.rivals import Rival
 
 
 def bench(
-    net: Annotated[str, typer.Option(help="vgg11, vgg13, vgg16_1x1, vgg16 or vgg19; or the paper's letter, A to E.")] = "vgg16",
+    network: Annotated[str, typer.Option(help="vgg11, vgg13, vgg16_1x1, vgg16 or vgg19; for its layers also the paper's letter, A to E.")] = "vgg16",
     layer: Annotated[str, typer.Option(help="Only these layers, as in conv3_2,conv5_1; or a problem string.")] = "",
     problems: Annotated[Path | None, typer.Option(help="Read the problems from this file, one a line, instead of a network.")] = None,
-    algorithms: Annotated[str, typer.Option(help="Only these algorithms, as in im2col,fft.")] = "",
-    direction: Annotated[str, typer.Option(help="What is computed: output, input (its gradient) or weight (its gradient).")] = "output",
-    batch: Annotated[int | None, typer.Option(min=1, help="Images at once.", show_default="1, or what the file says")] = None,
-    torch: Annotated[bool, typer.Option("--torch", help="PyTorch beside them, if it is installed.")] = False,
+    direction: Annotated[
+        str, typer.Option(help="Of layers: output, input (its gradient), weight (its gradient), or all three; of the whole network: forward, step.")
+    ] = "output",
+    algorithms: Annotated[str, typer.Option(help="Only these algorithms, as in im2col,fft; of a whole network: these beside the choice by itself.")] = "",
+    rivals: Annotated[str, typer.Option(help="Other libraries: all, or as in pytorch,ncnn; those that are not installed say so.")] = "none",
+    batch: Annotated[str, typer.Option(help="Images at once, as in 1,8.", show_default="1, or what the file says")] = "",
+    image: Annotated[str, typer.Option(help="Side of the images, as in 112,224.")] = "224",
+    threads: Annotated[str, typer.Option(help="Threads for every competitor, as in 1,2.", show_default="all cores")] = "",
     replicates: Annotated[int, typer.Option(min=1, help="Turns that each competitor has; a slow one has fewer.")] = 9,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for every competitor.", show_default="all cores")] = None,
     json: Annotated[str, typer.Option(metavar="FILE", help="Write everything that was measured as JSON; - is standard output.")] = "",
-    png: Annotated[Path | None, typer.Option(help="Draw a chart.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Draw the medians as bars into this file (.png, .svg).")] = None,
     list_only: Annotated[bool, typer.Option("--list", help="Print the problems and measure nothing.")] = False,
 ) -> None:
-    """Time the convolution algorithms on the layers of a network, after checking that they are right.
+    """Time convolution algorithms on the layers of a network, or the network itself beside other libraries, after checking that all are right.
 
     A row says how long (median and quartiles of the turns), how fast (by the operations of the definition), how much
-    scratch memory, and how far from the result in float64. An algorithm that is wrong is named, not timed.
+    memory, and how far from the result in float64. Whoever is wrong is named, not timed. Several batches, sizes or
+    numbers of threads are measured one after the other; from three on, a line is fitted.
 
         minivgg bench --layer conv3_2
-        minivgg bench --net vgg19 --algorithms im2col,kn2row --direction weight
-        minivgg bench --layer "n4 c96 h27 w27 k256 r5 p2 g2" --torch --json times.json --png times.png
+        minivgg bench --network vgg19 --algorithms im2col,kn2row --direction all --rivals pytorch
+        minivgg bench --network vgg16 --direction forward --batch 1,8 --rivals all
+        minivgg bench --network vgg16 --direction step --batch 8 --rivals pytorch,jax --json step.json
+        minivgg bench --layer "n4 c96 h27 w27 k256 r5 p2 g2" --json times.json --out times.png
         minivgg bench --list > my_layers.txt; minivgg bench --problems my_layers.txt
     """
-    import json as encoder
+    from minivgg.bench import compare, machine, measure
+    from minivgg.bench.rivals import select
+    from minivgg.errors import ArgumentError
 
-    from minivgg.bench import machine as facts
-    from minivgg.bench import measure, report
-    from minivgg.cli.console import console
-    from minivgg.cli.progress import Status
-
-    chosen = select_problems(net, layer, problems, batch)
-    if list_only:
-        print("\n".join(map(str, chosen)))
-        return
-    names = [name.strip() for name in algorithms.split(",") if name.strip()]
-    measure.prepare(threads, torch)
-    results: list[Result] = []
-    with Status() as status:
-        for problem in chosen:
-            results += measure.measure(problem, direction, names, torch, replicates, progress=status)
-    if json == "-":
-        print(encoder.dumps(report.as_data(results), indent=2))
+    directions = list(measure.DIRECTIONS) if direction == "all" else words(direction)
+    batches, sides, counts = numbers("batch", batch), numbers("image", image), numbers("threads", threads) or [machine.cores()]
+    beside, names = select(rivals), words(algorithms)
+    if not set(directions) & set(compare.DIRECTIONS):
+        chosen = select_problems(network, layer, problems, batches, sides)
+        if list_only:
+            print("\n".join(map(str, chosen)))
+            return
+        show_layers(measure_layers(chosen, directions, names, beside, counts, replicates), json, out)
+    elif set(directions) <= set(compare.DIRECTIONS):
+        cases = [compare.Case(network, side, n, each, count) for each in directions for side in sides for n in batches or [1] for count in counts]
+        show_networks(compare_networks(cases, names, beside, replicates), json)
     else:
-        out = console()
-        out.print(result_table(results))
-        out.print(
-            f"{facts.processor()}, threads: {', '.join(f'{name} {count}' for name, count in facts.threads().items())}; commit {facts.commit() or 'unknown'}"
-        )
-        if json:
-            Path(json).write_text(encoder.dumps(report.as_data(results), indent=2) + "\n", encoding="utf-8")
-    if png:
-        report.plot(results, png, f"{facts.processor()}, {facts.threads()}")
-    wrong = [result for result in results if result.refusal.startswith("wrong")]
-    if wrong:
-        print(f"error: {len(wrong)} of {len(results)} results are wrong and were not timed", file=sys.stderr)
-        raise typer.Exit(1)
+        raise ArgumentError("bench", f"forward and step concern whole networks, output, input and weight their layers; got {direction!r}")
 
 
-def select_problems(net: str, layer: str, file: Path | None, batch: int | None) -> list[Problem]:
+def words(text: str) -> list[str]:
+    """``"a, b"`` as a list."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(option: str, text: str) -> list[int]:
+    """``"1,8"`` as a list. Raises ArgumentError for what is no number of at least 1."""
+    from minivgg.errors import ArgumentError
+
+    found = words(text)
+    if not all(word.isdecimal() and int(word) > 0 for word in found):
+        raise ArgumentError("bench", f"--{option} takes numbers of at least 1, as in 1,8; got {text!r}")
+    return [int(word) for word in found]
+
+
+def select_problems(network: str, layer: str, file: Path | None, batches: Sequence[int] = (), sides: Sequence[int] = (224,)) -> list[Problem]:
     """The problems that the options name. Raises ArgumentError for a layer that the network does not have."""
     from minivgg.bench import problems
     from minivgg.errors import ArgumentError
 
     if " " in layer:
         problem = problems.Problem.parse(layer)
-        return [problem if batch is None else problems.Problem(problem.spec.with_batch(batch), problem.name, problem.count)]
-    known = problems.read(file, batch) if file else problems.vgg(net, batch or 1)
-    wanted = [name.strip() for name in layer.split(",") if name.strip()]
+        return [problems.Problem(problem.spec.with_batch(n), problem.name, problem.count) for n in batches] or [problem]
+    if file:
+        known = [problem for n in batches for problem in problems.read(file, n)] if batches else problems.read(file)
+    else:
+        known = [problem for side in sides for n in batches or [1] for problem in problems.vgg(network, n, side)]
+    wanted = words(layer)
     found = [problem for problem in known if not wanted or any(problem.answers_to(name) for name in wanted)]
     missing = [name for name in wanted if not any(problem.answers_to(name) for problem in known)]
     if missing:
-        raise ArgumentError("bench", f"{file or net} has no layer {missing[0]!r}; it has {', '.join(problem.label for problem in known)}")
+        labels = dict.fromkeys(problem.label for problem in known)
+        raise ArgumentError("bench", f"{file or network} has no layer {missing[0]!r}; it has {', '.join(labels)}")
     return found
 
 
-def result_table(results: Sequence[Result]) -> Table:
-    """A section a layer: the fastest algorithm in bold, what was refused with its sentence."""
-    from minivgg.bench.report import by_problem, totals
-    from minivgg.cli.console import duration, size, table
+def measure_layers(
+    problems: Sequence[Problem], directions: Sequence[str], names: Sequence[str], beside: Sequence[Rival], threads: Sequence[int], replicates: int
+) -> list[Result]:
+    """Every problem in every direction; the rivals' processes live through all of them. Those that are missing are named once."""
+    from contextlib import ExitStack
 
-    shown = table("", "layer", "algorithm", "median", "quartiles", "GFLOP/s", "scratch", "error", "", left=2)
-    shown.columns[-1].justify = "left"
-    for group in by_problem(results):
-        timed = [result for result in group if result.seconds]
-        fastest = min((result.median for result in timed), default=0.0)
-        spec = group[0].problem.spec
-        words = [group[0].problem.label + (f" ×{group[0].problem.count}" if group[0].problem.count > 1 else ""), str(spec) if group[0].problem.name else ""]
-        for i, result in enumerate(group):
-            label = words[i] if i < len(words) else ""
-            if result.seconds:
-                low, median, high = result.quartiles
-                speed = f"{median / fastest:.2f}× the fastest" if median > fastest else "fastest"
-                cells = (duration(median), f"{duration(low)} - {duration(high)}", f"{result.gflops:.1f}", size(result.workspace), f"{result.error:.1e}", speed)
-                shown.add_row(label, f"[bold]{result.algorithm}[/]" if median == fastest else result.algorithm, *cells)
+    from minivgg.bench import measure
+    from minivgg.bench.worker import Worker
+    from minivgg.cli.progress import Status
+    from minivgg.errors import ArgumentError
+
+    if len(threads) > 1:
+        raise ArgumentError("bench", f"layers are measured with one number of threads at a time, got {', '.join(map(str, threads))}")
+    results: list[Result] = []
+    with Status() as status, ExitStack() as stack:
+        count = measure.prepare(threads[0])
+        workers = []
+        for rival in beside:
+            missing = rival.missing()
+            if missing:
+                print(missing, file=sys.stderr)
             else:
-                colour = "red" if result.refusal.startswith("wrong") else "dim"
-                shown.add_row(label, f"[{colour}]{result.algorithm}[/]", "-", "", "", "", "", f"[{colour}]{result.refusal}[/]")
-        for word in words[len(group) :]:
-            shown.add_row(word)
-        shown.add_section()
-    if len(by_problem(results)) > 1:
-        sums = totals(results)
-        for i, (name, seconds) in enumerate(sums.items()):
-            shown.add_row("all, by count" if i == 0 else "", name, duration(seconds), "", "", "", "", f"{seconds / min(sums.values()):.2f}× the fastest")
-    return shown
+                status(f"starting {rival.name}")
+                workers.append(stack.enter_context(Worker(rival.name, count)))
+        for problem in problems:
+            for direction in directions:
+                results += measure.measure(problem, direction, names, workers, replicates, progress=status)
+    return results
+
+
+def compare_networks(cases: Sequence[Case], names: Sequence[str], beside: Sequence[Rival], replicates: int) -> list[NetworkResult]:
+    """minivgg, minivgg by each of the algorithms ``names``, and the rivals, on every case."""
+    from minivgg.bench.compare import compare
+    from minivgg.bench.rivals._itself import itself
+    from minivgg.cli.progress import Status
+
+    competitors = [itself(), *map(itself, names), *beside]
+    with Status() as status:
+        return [result for case in cases for result in compare(case, competitors, replicates, progress=status)]
+
+
+def show_layers(results: Sequence[Result], json: str, out: Path | None) -> None:
+    from minivgg.bench import report
+    from minivgg.bench.machine import processor, threads
+    from minivgg.cli.bench_tables import result_table
+
+    show(result_table(results), [], report.as_data(results), json)
+    if out:
+        report.plot(results, out, f"{processor()}, {threads()}")
+    refuse_wrong(results)
+
+
+def show_networks(results: Sequence[NetworkResult], json: str) -> None:
+    from minivgg.bench import report
+    from minivgg.cli.bench_tables import network_table
+
+    settings = {result.competitor: result.settings for result in results if result.seconds}
+    lines = [*report.fits(results), *(f"{name}: {text}" for name, text in settings.items())]
+    show(network_table(results), lines, report.networks_as_data(results), json)
+    refuse_wrong(results)
+
+
+def show(table: Any, lines: Sequence[str], data: dict[str, Any], json: str) -> None:
+    """The table, what is said below it, and the machine; or JSON alone, if it goes to standard output."""
+    import json as encoder
+
+    from minivgg.cli.console import console
+
+    text = encoder.dumps(data, indent=2)
+    if json == "-":
+        print(text)
+        return
+    out, facts = console(), data["machine"]
+    out.print(table)
+    for line in lines:
+        out.print(line)
+    counts = ", ".join(f"{name} {count}" for name, count in facts["threads"].items())
+    out.print(f"{facts['processor']}, threads: {counts}; commit {facts['commit'] or 'unknown'}")
+    if json:
+        Path(json).write_text(text + "\n", encoding="utf-8")
+
+
+def refuse_wrong(results: Sequence[Result] | Sequence[NetworkResult]) -> None:
+    """End with exit code 1 if somebody computed something wrong."""
+    wrong = [result for result in results if result.refusal.startswith("wrong")]
+    if wrong:
+        print(f"error: {len(wrong)} of {len(results)} results are wrong and were not timed", file=sys.stderr)
+        raise typer.Exit(1)

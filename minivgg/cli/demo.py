@@ -119,19 +119,24 @@ def train_network(found: Findings, screen: Console) -> None:
 
 
 def time_algorithms(found: Findings, screen: Console) -> None:
-    from minivgg.bench.measure import measure, prepare, torch_installed
+    from contextlib import ExitStack
+
+    from minivgg.bench.measure import measure, prepare
     from minivgg.bench.problems import Problem
-    from minivgg.cli.bench import result_table, select_problems
+    from minivgg.bench.rivals import rivals
+    from minivgg.bench.worker import Worker
+    from minivgg.cli.bench import select_problems
+    from minivgg.cli.bench_tables import result_table
     from minivgg.cli.progress import Status
     from minivgg.registry import algorithms
 
     names = [algorithm.name for algorithm in algorithms("conv2d").values() if algorithm.automatic and algorithm.name != LEFT_OUT]
-    torch = torch_installed() and not found.quick
-    with Status() as status:
+    with Status() as status, ExitStack() as stack:
         status("loading the algorithms")
-        prepare(None, torch)
-        for problem in [Problem.parse(QUICK_LAYER)] if found.quick else select_problems("vgg16", LAYERS, None, None):
-            found.results += measure(problem, names=names, torch=torch, replicates=3 if found.quick else 5, budget=2.0, progress=status)
+        threads = prepare(None)
+        beside = [] if found.quick or rivals()["PyTorch"].missing() else [stack.enter_context(Worker("PyTorch", threads))]
+        for problem in [Problem.parse(QUICK_LAYER)] if found.quick else select_problems("vgg16", LAYERS, None):
+            found.results += measure(problem, names=names, rivals=beside, replicates=3 if found.quick else 5, budget=2.0, progress=status)
     screen.print(result_table(found.results))
 
 

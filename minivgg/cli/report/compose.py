@@ -76,7 +76,7 @@ def widest(found: Findings) -> tuple[str, float]:
     """The layer at which our algorithms differ most in time, and the ratio."""
     ratios = {}
     for group in by_problem(found.results):
-        times = [result.median for result in group if result.seconds and result.backend != "torch"]
+        times = [result.median for result in group if result.seconds and result.backend != "rival"]
         if times:
             ratios[group[0].problem.label] = max(times) / min(times)
     return max(ratios.items(), key=lambda item: item[1])
@@ -173,7 +173,7 @@ def gradients(found: Findings) -> str:
 
 def speed(found: Findings) -> str:
     name, ratio = widest(found)
-    beside = " PyTorch stands beside them." if any(result.backend == "torch" for result in found.results) else ""
+    beside = " PyTorch stands beside them." if any(result.backend == "rival" for result in found.results) else ""
     words = (
         "The same convolution layers of VGG-16 for one image, computed in different ways. Each result was first compared with "
         f"one in float64, and only then timed, all in turns. At {escape(name)} the fastest of them needs 1/{ratio:.0f} of the time of the slowest.{beside} "
