@@ -14,62 +14,27 @@ filled with zeros. The weight gradient is one product per tap with the pixels as
 
 from __future__ import annotations
 
-import math
-
 import numpy
 
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import ROWS, address, copy_vector, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
+from minivgg.kernels.common.simd import ROWS, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
+from minivgg.kernels.conv2d import _windows
+from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 
 BAND_BYTES = 512 << 10
 """Size of the copied band, so that it stays in a core's cache."""
 
-SHORT_WINDOW = 64
-"""Elements of a window (channels times taps) up to which it is copied to lie in one piece: VGG's first layer has 27."""
+IMAGES_BYTES = 8 << 20
+"""Images copied together for the weight gradient: few large ones, many small ones."""
 
 DEPTH = 256
 """Pixels added up in registers before they go to the weight gradient's sum: its rounding error grows with the blocks."""
-
-
-@compiled
-def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover compiled
-    """band[i, j] = x[n, row + i, column + j] of an input spread by (step_h, step_w): zeros in the gaps and beyond the border."""
-    zero = x.dtype.type(0)
-    rows, columns, channels = x.shape[1:]
-    for i in range(band.shape[0]):
-        h, h_gap = (row + i) // step_h, (row + i) % step_h
-        for j in range(band.shape[1]):
-            w, w_gap = (column + j) // step_w, (column + j) % step_w
-            if h_gap == 0 and w_gap == 0 and 0 <= h < rows and 0 <= w < columns:
-                for c in range(channels):
-                    band[i, j, c] = x[n, h, w, c]
-            else:
-                for c in range(channels):
-                    band[i, j, c] = zero
-
-
-@compiled
-def copy_windows(band, stride_h, stride_w, dilation_h, run, vector, windows):  # pragma: no cover compiled
-    """windows[i, j]: the input elements that output pixel (i, j) sees, row of the filter by row, ``run`` neighbours each.
-
-    Whole vectors are copied; what they write too much, the next one overwrites.
-    """
-    zero, size = band.dtype.type(0), band.itemsize
-    pitch, channels = band.shape[1:]
-    rows, columns, length = windows.shape
-    for i in range(rows):
-        for j in range(columns):
-            target = address(windows) + size * (i * columns + j) * length
-            for r in range(length // run):
-                source = address(band) + size * ((i * stride_h + r * dilation_h) * pitch + j * stride_w) * channels
-                for e in range(0, run, vector):
-                    copy_vector(zero, source + size * e, target + size * (r * run + e))
 
 
 @compiled
@@ -156,17 +121,6 @@ def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
     return u
 
 
-def _with_slack(shape: tuple[int, ...], dtype: numpy.dtype) -> numpy.ndarray:
-    """An array behind whose last element a whole vector may still be read or written."""
-    size = math.prod(shape)
-    return empty((size + lanes(dtype),), dtype)[:size].reshape(shape)
-
-
-def _windowed(channels: int, taps: Pair, dilation: Pair, groups: int) -> bool:
-    """Whether a whole window is so short, and in so few runs of memory, that it is copied: then it is one product, not one a row."""
-    return groups == 1 and dilation[1] == 1 and taps[0] > 1 and channels * taps[0] * taps[1] <= SHORT_WINDOW
-
-
 def convolve(
     x: numpy.ndarray, w: numpy.ndarray, turned: bool, bias: numpy.ndarray | None, y: numpy.ndarray, corner: Pair,
     spread: Pair, stride: Pair, dilation: Pair, groups: int, relu: bool = False,
@@ -186,7 +140,7 @@ def convolve(
     floor = numpy.full(lanes(dtype), 0 if relu else -numpy.inf, dtype)
     pitch = (round_up(q, ROWS) - 1) * stride[1] + dilation[1] * (taps_w - 1) + 1
     span = dilation[0] * (taps_h - 1) + 1
-    windowed, run = _windowed(channels, (taps_h, taps_w), dilation, groups), taps_w * channels
+    windowed, run = is_short(channels, (taps_h, taps_w), dilation, groups), taps_w * channels
     window = taps_h * run if windowed else channels
     band = band_rows(p, pitch * window * dtype.itemsize, stride[0], span)
     items = _work_items(images, p, band, groups, panels)
@@ -195,11 +149,11 @@ def convolve(
 
     def work(item: int) -> None:
         n, p_first, p_last, group, panel_first, panel_last = items[item]
-        seen = _with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
+        seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
         copy_rows(x, n, p_first * stride[0] - corner[0], -corner[1], *spread, seen)
         steps = (*stride, *dilation)
         if windowed:
-            windows = _with_slack((p_last - p_first, round_up(q, ROWS), window), dtype)
+            windows = with_slack((p_last - p_first, round_up(q, ROWS), window), dtype)
             copy_windows(seen, *stride, dilation[0], run, lanes(dtype), windows)
             seen, steps = windows, (1, 1, 1, 1)
         convolve_band(seen, u, padded, floor, y, n, p_first, p_last, group, panel_first, panel_last, *steps, empty((ROWS, columns), dtype))
@@ -239,6 +193,11 @@ def accumulate_tap(
                             total[k + i, r, s, c + j] += sums[i, j]
 
 
+def _images_at_once(size: int, images: int, itemsize: int) -> int:
+    """How many copied images of that many elements fit into IMAGES_BYTES."""
+    return max(1, min(images, IMAGES_BYTES // max(size * itemsize, 1)))
+
+
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec: Conv2dSpec) -> None:
     """dw (K, C/g, R, S) of the problem ``spec``, from x (N, H, W, C) and dy (N, P, Q, K) in channels-last memory."""
     dtype, columns = x.dtype, tile_columns(x.dtype)
@@ -253,24 +212,30 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec
         for r in range(spec.r) for s in range(spec.s) for group in range(spec.groups)
         for first in range(group * group_outputs, (group + 1) * group_outputs, step)
     ]  # fmt: skip
-    x_room = numpy.zeros(height * pitch * spec.c + columns, dtype)  # the last tile reads a little beyond the last pixel
-    dy_room = numpy.zeros(spec.p * dy_pitch * spec.k + ROWS, dtype)
-    x_image = x_room[: height * pitch * spec.c].reshape(height, pitch, spec.c)
-    dy_image = dy_room[: spec.p * dy_pitch * spec.k].reshape(spec.p, dy_pitch, spec.k)
-    for n in range(spec.n):
-        parts = [(i * height // 8, (i + 1) * height // 8, i * spec.p // 8, (i + 1) * spec.p // 8) for i in range(8)]
+    x_size, dy_size = height * pitch * spec.c, spec.p * dy_pitch * spec.k
+    chunk = _images_at_once(x_size + dy_size, spec.n, dtype.itemsize)
+    x_room = numpy.zeros(chunk * x_size + columns, dtype)  # the last tile reads a little beyond the last pixel
+    dy_room = numpy.zeros(chunk * dy_size + ROWS, dtype)
+    x_images = x_room[: chunk * x_size].reshape(chunk, height, pitch, spec.c)
+    dy_images = dy_room[: chunk * dy_size].reshape(chunk, spec.p, dy_pitch, spec.k)
+    parts = max(1, 8 // chunk)
+    for first in range(0, spec.n, chunk):
+        count = min(chunk, spec.n - first)
 
-        def copy(part: int, n: int = n, parts: list[tuple[int, int, int, int]] = parts) -> None:
-            h_first, h_last, p_first, p_last = parts[part]
-            copy_rows(x, n, h_first - spec.padding[0], -spec.padding[2], 1, 1, x_image[h_first:h_last])
-            copy_rows(dy, n, p_first, 0, 1, 1, dy_image[p_first:p_last])
+        def copy(item: int, first: int = first) -> None:
+            image, part = divmod(item, parts)
+            h_first, h_last = part * height // parts, (part + 1) * height // parts
+            p_first, p_last = part * spec.p // parts, (part + 1) * spec.p // parts
+            copy_rows(x, first + image, h_first - spec.padding[0], -spec.padding[2], 1, 1, x_images[image, h_first:h_last])
+            copy_rows(dy, first + image, p_first, 0, 1, 1, dy_images[image, p_first:p_last])
 
-        def accumulate(item: int) -> None:
+        def accumulate(item: int, count: int = count) -> None:
             r, s, group, k_first, k_last = items[item]
             sums = empty((ROWS, columns), dtype)
-            accumulate_tap(x_image, dy_image, spec.q, total, r, s, k_first, k_last, group, *spec.stride, *spec.dilation, DEPTH, sums)
+            for image in range(count):
+                accumulate_tap(x_images[image], dy_images[image], spec.q, total, r, s, k_first, k_last, group, *spec.stride, *spec.dilation, DEPTH, sums)
 
-        parallel(copy, len(parts))
+        parallel(copy, count * parts)
         parallel(accumulate, len(items))
     dw[...] = total.transpose(0, 3, 1, 2)
 
@@ -286,7 +251,7 @@ def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> in
     panel = tile_columns(dtype)
     packed = spec.groups * round_up(outputs // spec.groups, panel) * (inputs // spec.groups * spec.r * spec.s + 1)
     pitch = (round_up(columns, ROWS) - 1) * stride[1] + spec.span[1]
-    window = inputs * spec.r * spec.s if _windowed(inputs, (spec.r, spec.s), spec.dilation, spec.groups) else inputs
+    window = inputs * spec.r * spec.s if is_short(inputs, (spec.r, spec.s), spec.dilation, spec.groups) else inputs
     band = band_rows(rows, pitch * window * dtype.itemsize, stride[0], spec.span[0])
     copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel + 2 * panel
     if window > inputs:
@@ -305,9 +270,12 @@ def input_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
 
 
 def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-    """One image of x and of dy with their borders, the sum, and copies of what does not lie in channels-last memory."""
+    """Some images of x and of dy with their borders, the sum, and copies of what does not lie in channels-last memory."""
     pitch, height = (spec.q - 1) * spec.stride[1] + spec.span[1], (spec.p - 1) * spec.stride[0] + spec.span[0]
-    one = height * pitch * spec.c + spec.p * max(pitch, spec.q) * spec.k + (get_num_threads() + 1) * ROWS * tile_columns(dtype)
+    if is_short(spec.c, (spec.r, spec.s), spec.dilation, spec.groups):
+        return _windows.weight_workspace(spec, dtype)
+    one = height * pitch * spec.c + spec.p * max(pitch, spec.q) * spec.k
+    one = one * _images_at_once(one, spec.n, dtype.itemsize) + (get_num_threads() + 1) * ROWS * tile_columns(dtype)
     images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
     return dtype.itemsize * (one + images + spec.k * spec.c // spec.groups * spec.r * spec.s)
 
@@ -329,4 +297,5 @@ def direct_grad_input(spec, dy, w, out):
 @algorithm("conv2d_grad_weight", backend="numba", workspace=weight_workspace, channels_last=True)
 def direct_grad_weight(spec, dy, x, out):
     """dw, summed over images, rows and columns in blocks."""
-    weight_gradient(channels_last(x), channels_last(dy), out, spec)
+    short = is_short(spec.c, (spec.r, spec.s), spec.dilation, spec.groups)
+    (_windows.weight_gradient if short else weight_gradient)(channels_last(x), channels_last(dy), out, spec)
