@@ -71,3 +71,17 @@ def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
     dtype = numpy.dtype(dtype)
     size = dtype.itemsize * math.prod(shape)
     return (POOL.take(size) if size >= LARGE else aligned(size)).view(dtype).reshape(shape)
+
+
+def empty_like(x: Array, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
+    """``empty`` in the memory order of ``x``: channels last if (N, C, H, W) lies so, else row-major.
+
+    >>> x = empty((2, 4, 5, 3), "float32").transpose(0, 3, 1, 2)
+    >>> empty_like(x, (2, 3, 2, 2)).strides
+    (48, 4, 24, 12)
+    """
+    shape, dtype = x.shape if shape is None else shape, x.dtype if dtype is None else dtype
+    if x.ndim == len(shape) == 4 and not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous:
+        n, c, h, w = shape
+        return empty((n, h, w, c), dtype, x).transpose(0, 3, 1, 2)
+    return empty(shape, dtype, x)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy
 
+from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 
@@ -111,6 +112,9 @@ class Algorithm:
         return self.supports(spec, dtype)
 
 
+UNKNOWN = 1 << 62
+"""Bytes of scratch memory of array code, which nobody has counted."""
+
 _ALGORITHMS: dict[str, dict[str, Algorithm]] = {}
 _POLICIES: dict[str, Callable[[Any, numpy.dtype], list[tuple[str, str]]]] = {}
 
@@ -129,6 +133,24 @@ def algorithm(
         if name in known:
             raise ValueError(f"registry: algorithm {name!r} of {operation} is declared twice")
         known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic, fuses)
+        return run
+
+    return register
+
+
+def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register the array-namespace code of an operation, which stands in its file in ops/, as its algorithm "formula".
+
+    It computes small arrays and those of other libraries; large ones on the CPU go to the compiled kernel. See ``kernel``.
+    """
+
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        _ALGORITHMS.setdefault(operation, {})["formula"] = Algorithm(
+            operation, "formula", run, "numpy", exact=False, max_error=2e-6, workspace=lambda spec, dtype: UNKNOWN, supports=lambda spec, dtype: None
+        )  # fmt: skip
+        _POLICIES[operation] = lambda spec, dtype: [
+            ("fused", "compiled: as few passes over memory as there can be"), ("formula", "a NumPy pass for each step"),
+        ]  # fmt: skip
         return run
 
     return register
@@ -213,6 +235,21 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
             return known[preferred]
     refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, device=device))
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
+
+
+SMALL = 1 << 12
+"""Elements below which NumPy is as fast as a compiled kernel, which would have to be loaded first."""
+
+
+def kernel(operation: str, spec: Any, x: Any) -> Callable[..., None]:
+    """What computes an operation that has a ``formula`` on arrays like ``x``: call it with ``(spec, *inputs, *outputs)``.
+
+    The compiled kernel for large NumPy arrays, the formula for all others, or what the user forces.
+    """
+    name = forced(operation.partition("_grad")[0])
+    if name is None and (x.size < SMALL or device_of(x) != "cpu"):
+        return _ALGORITHMS[operation]["formula"].run
+    return select(operation, spec, x.dtype, name, device_of(x)).run
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,37 @@ def by_image(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs
             out[...] = array.transpose(0, 3, 1, 2) if last else array.reshape(out.shape)
 
 
+def flat(compute: Callable[..., None], out: numpy.ndarray, *inputs: numpy.ndarray) -> None:
+    """``compute(out, *inputs)`` on one-dimensional arrays: all elements, in the order in which ``out`` lies in memory.
+
+    So one compiled kernel serves every shape and both memory orders. Inputs that lie otherwise are copied.
+
+    >>> x, out = numpy.ones((2, 3)), numpy.empty((2, 3))
+    >>> flat(lambda out, x: numpy.negative(x, out=out), out, x)
+    >>> out[0]
+    array([-1., -1., -1.])
+    """
+    line = out.ravel("K")
+    dense = numpy.may_share_memory(line, out) or not out.size
+    order = out if dense else line.reshape(out.shape)
+    steps = _steps(order)
+    lines = [line]
+    for x in inputs:
+        if _steps(x) != steps:
+            copied = numpy.empty_like(order, dtype=x.dtype)
+            copied[...] = x
+            x = copied
+        lines.append(writable(x).ravel("K"))
+    compute(*lines)
+    if not dense:
+        out[...] = order
+
+
+def _steps(x: numpy.ndarray) -> list[int]:
+    """The strides in elements, of the dimensions in which there is a step."""
+    return [stride // x.itemsize for stride, size in zip(x.strides, x.shape, strict=True) if size > 1]
+
+
 def copies(shape: tuple[int, ...], itemsize: int) -> int:
     """Bytes that one such copy may take."""
     size = itemsize

@@ -94,3 +94,12 @@ def parallel(work: Callable[[int], None], items: int) -> None:
     for error in errors:
         if error is not None:
             raise error
+
+
+BLOCK = 1 << 17
+"""Elements of a work item of an elementwise kernel: much longer than it takes to begin, and several a thread."""
+
+
+def parallel_blocks(work: Callable[[int, int], None], size: int, block: int = BLOCK) -> None:
+    """``work(first, last)`` for slices of ``size`` elements, shared out among the threads; the same slices however many there are."""
+    parallel(lambda item: work(item * block, min((item + 1) * block, size)), -(-size // block))

@@ -16,8 +16,7 @@ from minivgg.autograd import Function, Tensor
 from minivgg.backend import device_of, empty
 from minivgg.ops.conv2d import Conv2dGradInput, Conv2dGradWeight, Size, conv2d, problem_of
 from minivgg.ops.max_pool2d import MaxPool2dGradInput, max_pool2d
-from minivgg.ops.relu import relu
-from minivgg.ops.where import keep
+from minivgg.ops.relu import ReLUGrad, relu
 from minivgg.registry import Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 
@@ -39,7 +38,7 @@ class Conv2dReLU(Function):
     def backward(self, grad):
         x, w, out, cells = self.saved_tensors
         need_x, need_w, need_b, *_ = self.needs_input_grad
-        grad = keep(grad, Tensor(~(out.array <= 0)))
+        grad = ReLUGrad.apply(grad, out.array)
         grad_b = grad.sum((0, 2, 3)) if need_b else None
         if self.pooling is not None and (need_x or need_w):
             grad = MaxPool2dGradInput.apply(grad, cells.array, self.pooling, None)

@@ -7,24 +7,48 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, empty_like, namespace
 from minivgg.errors import DtypeError
 from minivgg.ops.inplace import in_place
-from minivgg.ops.where import keep
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
+
+
+@formula("relu")
+def _relu(shape, x, out):
+    namespace(x).maximum(x, 0, out=out)
+
+
+@formula("relu_grad")
+def _relu_grad(shape, grad, y, out):
+    out[...] = namespace(grad).where(y <= 0, 0, grad)
 
 
 class ReLU(Function):
     """Saves its output, not its input: out > 0 says where the gradient passes, and the input may be overwritten."""
 
     def forward(self, x, inplace):
-        out = namespace(x).maximum(x, 0, out=x if inplace else None)
+        out = x if inplace else empty_like(x)
+        kernel("relu", x.shape, x)(x.shape, x, out)
         self.save_for_backward(out)
         return out
 
     def backward(self, grad):
         (out,) = self.saved_tensors
-        return keep(grad, Tensor(~(out.array <= 0))), None
+        return ReLUGrad.apply(grad, out.array), None
+
+
+class ReLUGrad(Function):
+    """The gradient where ReLU's output y is positive, or nan, else 0: linear, and its own transpose."""
+
+    def forward(self, grad, y):
+        out = empty_like(y)
+        kernel("relu_grad", y.shape, y)(y.shape, grad, y, out)
+        self.save_for_backward(y)
+        return out
+
+    def backward(self, grad):
+        (y,) = self.saved_tensors
+        return ReLUGrad.apply(grad, y.array), None
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -133,6 +133,14 @@ def _avg_pool2d_grad_input() -> Iterator[Problem]:
         yield Problem("avg_pool2d_grad_input", spec, (spec.output_shape,), (spec.input_shape,), multiple=WHOLE_AVERAGES)
 
 
+SHAPES = ((2, 3, 4, 5), (7,), (3, 1, 2), (0, 2), (1, 17, 5, 3), (2, 24, 40, 42))
+
+
+def _elementwise(operation: str, inputs: int) -> Callable[[], Iterator[Problem]]:
+    """So many inputs of any one shape, and an output in it."""
+    return lambda: (Problem(operation, shape, (shape,) * inputs, (shape,)) for shape in SHAPES)
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -141,6 +149,8 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "max_pool2d_grad_input": _max_pool2d_grad_input,
     "avg_pool2d": _avg_pool2d,
     "avg_pool2d_grad_input": _avg_pool2d_grad_input,
+    "relu": _elementwise("relu", 1),
+    "relu_grad": _elementwise("relu_grad", 2),
 }
 
 

@@ -1,0 +1,27 @@
+"""ReLU in one pass: bound by the memory alone."""
+
+from __future__ import annotations
+
+from minivgg.kernels.common.jit import compiled
+from minivgg.kernels.common.layout import copies, flat
+from minivgg.kernels.common.threads import parallel_blocks
+from minivgg.registry import algorithm
+
+
+@compiled
+def pass_positive(out, x, y, first, last):  # pragma: no cover compiled
+    """out = x where y > 0 or y is nan, else 0."""
+    zero = x.dtype.type(0)
+    x, y, out = x[first:last], y[first:last], out[first:last]
+    for i in range(x.size):
+        out[i] = zero if y[i] <= zero else x[i]
+
+
+@algorithm("relu", backend="numba", workspace=lambda shape, dtype: copies(shape, dtype.itemsize))
+def relu(shape, x, out):
+    flat(lambda out, x: parallel_blocks(lambda first, last: pass_positive(out, x, x, first, last), x.size), out, x)
+
+
+@algorithm("relu_grad", backend="numba", workspace=lambda shape, dtype: 2 * copies(shape, dtype.itemsize))
+def relu_grad(shape, grad, y, out):
+    flat(lambda out, grad, y: parallel_blocks(lambda first, last: pass_positive(out, grad, y, first, last), grad.size), out, grad, y)
