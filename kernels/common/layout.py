@@ -68,30 +68,39 @@ def by_image(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs
             out[...] = array.transpose(0, 3, 1, 2) if last else array.reshape(out.shape)
 
 
-def flat(compute: Callable[..., None], out: numpy.ndarray, *inputs: numpy.ndarray) -> None:
-    """``compute(out, *inputs)`` on one-dimensional arrays: all elements, in the order in which ``out`` lies in memory.
+def flat(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: numpy.ndarray) -> None:
+    """``compute(*outputs, *inputs)`` on one-dimensional arrays: all elements, in the order in which the first output lies in memory.
 
-    So one compiled kernel serves every shape and both memory orders. Inputs that lie otherwise are copied.
+    So one compiled kernel serves every shape and both memory orders. What lies otherwise is copied.
 
     >>> x, out = numpy.ones((2, 3)), numpy.empty((2, 3))
-    >>> flat(lambda out, x: numpy.negative(x, out=out), out, x)
+    >>> flat(lambda out, x: numpy.negative(x, out=out), [out], x)
     >>> out[0]
     array([-1., -1., -1.])
     """
-    line = out.ravel("K")
-    dense = numpy.may_share_memory(line, out) or not out.size
-    order = out if dense else line.reshape(out.shape)
+    dense = not outputs[0].size or numpy.may_share_memory(outputs[0].ravel("K"), outputs[0])
+    order = outputs[0] if dense else numpy.empty(outputs[0].shape)
     steps = _steps(order)
-    lines = [line]
-    for x in inputs:
+
+    def line(x: numpy.ndarray) -> numpy.ndarray:
         if _steps(x) != steps:
             copied = numpy.empty_like(order, dtype=x.dtype)
             copied[...] = x
             x = copied
-        lines.append(writable(x).ravel("K"))
-    compute(*lines)
-    if not dense:
-        out[...] = order
+        return writable(x).ravel("K")
+
+    lines = [line(out) for out in outputs]
+    compute(*lines, *map(line, inputs))
+    for out, computed in zip(outputs, lines, strict=True):
+        if not numpy.may_share_memory(out, computed):
+            out[...] = computed.reshape(out.shape) if order.flags.c_contiguous else _ordered(computed, order)
+
+
+def _ordered(line: numpy.ndarray, like: numpy.ndarray) -> numpy.ndarray:
+    """The elements of a line in the shape and memory order of an array."""
+    result = numpy.empty_like(like, dtype=line.dtype)
+    result.ravel("K")[:] = line
+    return result
 
 
 def _steps(x: numpy.ndarray) -> list[int]:

@@ -19,9 +19,9 @@ def pass_positive(out, x, y, first, last):  # pragma: no cover compiled
 
 @algorithm("relu", backend="numba", workspace=lambda shape, dtype: copies(shape, dtype.itemsize))
 def relu(shape, x, out):
-    flat(lambda out, x: parallel_blocks(lambda first, last: pass_positive(out, x, x, first, last), x.size), out, x)
+    flat(lambda out, x: parallel_blocks(lambda first, last: pass_positive(out, x, x, first, last), x.size), [out], x)
 
 
 @algorithm("relu_grad", backend="numba", workspace=lambda shape, dtype: 2 * copies(shape, dtype.itemsize))
 def relu_grad(shape, grad, y, out):
-    flat(lambda out, grad, y: parallel_blocks(lambda first, last: pass_positive(out, grad, y, first, last), grad.size), out, grad, y)
+    flat(lambda out, grad, y: parallel_blocks(lambda first, last: pass_positive(out, grad, y, first, last), grad.size), [out], grad, y)

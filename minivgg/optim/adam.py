@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError
-from minivgg.optim.optimizer import Optimizer, Parameters, blocks, buffers
+from minivgg.optim.optimizer import Optimizer, Parameters, buffers
+from minivgg.registry import formula, kernel
+
+
+class Step(NamedTuple):
+    """The numbers of one step, the ``count``-th; ``decoupled`` as in AdamW."""
+
+    shape: tuple[int, ...]
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    count: int
+    decoupled: bool
+    maximize: bool
+
+
+@formula("adam")
+def _adam(step: Step, p: Array, g: Array, m: Array, v: Array, w: Array | None, new_p: Array, new_m: Array, new_v: Array, new_w: Array | None) -> None:
+    xp = namespace(p)
+    if step.maximize:
+        g = -g
+    if step.decoupled:
+        p = (1 - step.lr * step.weight_decay) * p
+    elif step.weight_decay:
+        g = g + step.weight_decay * p
+    new_m[...] = m + (1 - step.beta1) * (g - m)
+    new_v[...] = v = step.beta2 * v + (1 - step.beta2) * g * g
+    if w is not None and new_w is not None:
+        v = xp.maximum(w, v, out=new_w)
+    step_size, root_of_correction = step.lr / (1 - step.beta1**step.count), (1 - step.beta2**step.count) ** 0.5
+    new_p[...] = p - step_size * new_m / (xp.sqrt(v) / root_of_correction + step.eps)
 
 
 class Adam(Optimizer):
@@ -46,22 +78,12 @@ class Adam(Optimizer):
             raise ArgumentError(self.name, f"betas must be two numbers in [0, 1), got {betas}")
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
-        xp = namespace(param)
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * options["amsgrad"]
         state["step"] = state.get("step", 0) + 1
         beta1, beta2 = map(float, options["betas"])
-        step_size = options["lr"] / (1 - beta1 ** state["step"])
-        root_of_correction = (1 - beta2 ** state["step"]) ** 0.5
-        for p, g, m, v, *largest in blocks(param, grad, *buffers(state, names, param)):
-            if options["maximize"]:
-                g = -g
-            if self.decoupled_weight_decay:
-                p *= 1 - options["lr"] * options["weight_decay"]
-            elif options["weight_decay"]:
-                g = g + options["weight_decay"] * p
-            m += (1 - beta1) * (g - m)
-            v *= beta2
-            v += (1 - beta2) * g * g
-            for w in largest:
-                v = xp.maximum(w, v, out=w)
-            p -= step_size * m / (xp.sqrt(v) / root_of_correction + options["eps"])
+        m, v, *largest = buffers(state, names, param)
+        w = largest[0] if largest else None
+        step = Step(
+            param.shape, options["lr"], beta1, beta2, options["eps"], options["weight_decay"], state["step"], self.decoupled_weight_decay, options["maximize"]
+        )  # fmt: skip
+        kernel("adam", step, param)(step, param, grad, m, v, w, param, m, v, w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -15,9 +15,6 @@ from minivgg.errors import ArgumentError, ShapeError
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors; or groups ``{"params": tensors, "lr": 0.1, ...}``, where options left out take the optimiser's defaults."""
-
-BLOCK = 1 << 16
-"""Elements updated at a time: the temporaries of a block stay in the processor's cache."""
 
 
 class Optimizer:
@@ -149,18 +146,3 @@ def buffers(state: dict[str, Any], names: list[str], param: Array) -> list[Array
         if name not in state:
             state[name] = Tensor(namespace(param).zeros_like(param))
     return [state[name].array for name in names]
-
-
-def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """The same rows of each array, about ``BLOCK`` elements at a time, as views; on a GPU everything at once.
-
-    >>> [block.shape for (block,) in blocks(numpy.zeros((5, 1 << 15)))]
-    [(2, 32768), (2, 32768), (1, 32768)]
-    """
-    first = arrays[0]
-    if first.size <= BLOCK or not first.ndim or not isinstance(first, numpy.ndarray):
-        yield arrays
-        return
-    rows = max(1, BLOCK * first.shape[0] // first.size)
-    for start in range(0, first.shape[0], rows):
-        yield tuple([array[start : start + rows] for array in arrays])

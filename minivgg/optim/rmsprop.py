@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from minivgg.backend import Array, namespace
-from minivgg.optim.optimizer import Optimizer, Parameters, blocks, buffers
+from minivgg.optim.optimizer import Optimizer, Parameters, buffers
+from minivgg.registry import formula, kernel
+
+
+class Step(NamedTuple):
+    """The numbers of one step."""
+
+    shape: tuple[int, ...]
+    lr: float
+    alpha: float
+    eps: float
+    weight_decay: float
+    momentum: float
+    maximize: bool
+
+
+@formula("rmsprop")
+def _rmsprop(
+    step: Step, p: Array, g: Array, v: Array, a: Array | None, b: Array | None, new_p: Array, new_v: Array, new_a: Array | None, new_b: Array | None
+) -> None:  # fmt: skip
+    xp = namespace(p)
+    if step.maximize:
+        g = -g
+    if step.weight_decay:
+        g = g + step.weight_decay * p
+    new_v[...] = v = step.alpha * v + (1 - step.alpha) * g * g
+    if a is not None and new_a is not None:
+        new_a[...] = a + (1 - step.alpha) * (g - a)
+        v = xp.maximum(v - new_a * new_a, 0)  # rounding may have taken it below
+    g = g / (xp.sqrt(v) + step.eps)
+    if b is not None and new_b is not None:
+        new_b[...] = g = step.momentum * b + g
+    new_p[...] = p - step.lr * g
 
 
 class RMSprop(Optimizer):
@@ -43,24 +75,8 @@ class RMSprop(Optimizer):
         self.check_at_least_0(options, "lr", "alpha", "eps", "weight_decay", "momentum")
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
-        xp = namespace(param)
-        alpha, centered, momentum = options["alpha"], options["centered"], options["momentum"]
-        names = ["square_avg"] + ["grad_avg"] * centered + ["momentum_buffer"] * bool(momentum)
-        for p, g, v, *others in blocks(param, grad, *buffers(state, names, param)):
-            if options["maximize"]:
-                g = -g
-            if options["weight_decay"]:
-                g = g + options["weight_decay"] * p
-            v *= alpha
-            v += (1 - alpha) * g * g
-            if centered:
-                a = others[0]
-                a += (1 - alpha) * (g - a)
-                v = xp.maximum(v - a * a, 0)  # rounding may have taken it below
-            g = g / (xp.sqrt(v) + options["eps"])
-            if momentum:
-                b = others[-1]
-                b *= momentum
-                b += g
-                g = b
-            p -= options["lr"] * g
+        (v,) = buffers(state, ["square_avg"], param)
+        (a,) = buffers(state, ["grad_avg"], param) if options["centered"] else (None,)
+        (b,) = buffers(state, ["momentum_buffer"], param) if options["momentum"] else (None,)
+        step = Step(param.shape, options["lr"], options["alpha"], options["eps"], options["weight_decay"], options["momentum"], options["maximize"])
+        kernel("rmsprop", step, param)(step, param, grad, v, a, b, param, v, a, b)

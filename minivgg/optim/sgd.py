@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from minivgg.backend import Array
 from minivgg.errors import ArgumentError
-from minivgg.optim.optimizer import Optimizer, Parameters, blocks, buffers
+from minivgg.optim.optimizer import Optimizer, Parameters, buffers
+from minivgg.registry import formula, kernel
+
+
+class Step(NamedTuple):
+    """The numbers of one step; ``fresh`` is what the gradient's share in v is: 1 - dampening, but 1 in the first step."""
+
+    shape: tuple[int, ...]
+    lr: float
+    momentum: float
+    fresh: float
+    weight_decay: float
+    nesterov: bool
+    maximize: bool
+
+
+@formula("sgd")
+def _sgd(step: Step, p: Array, g: Array, v: Array | None, new_p: Array, new_v: Array | None) -> None:
+    d = -g if step.maximize else g
+    if step.weight_decay:
+        d = d + step.weight_decay * p
+    if v is not None and new_v is not None:
+        new_v[...] = step.momentum * v + step.fresh * d
+        d = d + step.momentum * new_v if step.nesterov else new_v
+    new_p[...] = p - step.lr * d
 
 
 class SGD(Optimizer):
@@ -50,15 +74,7 @@ class SGD(Optimizer):
             raise ArgumentError(self.name, f"nesterov needs momentum and no dampening, got momentum {options['momentum']}, dampening {options['dampening']}")
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
-        lr, momentum, decay = options["lr"], options["momentum"], options["weight_decay"]
-        fresh = 1 - options["dampening"] if "momentum_buffer" in state else 1
-        for p, d, *velocity in blocks(param, grad, *buffers(state, ["momentum_buffer"] * bool(momentum), param)):
-            if options["maximize"]:
-                d = -d
-            if decay:
-                d = d + decay * p
-            for v in velocity:
-                v *= momentum
-                v += d if fresh == 1 else fresh * d
-                d = d + momentum * v if options["nesterov"] else v
-            p -= lr * d
+        fresh = 1 - options["dampening"] if "momentum_buffer" in state else 1.0
+        (velocity,) = buffers(state, ["momentum_buffer"], param) if options["momentum"] else (None,)
+        step = Step(param.shape, options["lr"], options["momentum"], fresh, options["weight_decay"], options["nesterov"], options["maximize"])
+        kernel("sgd", step, param)(step, param, grad, velocity, param, velocity)

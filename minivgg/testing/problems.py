@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
+from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 
@@ -38,6 +39,8 @@ class Problem:
     prepare: Callable[[Any, list[Any]], None] = lambda spec, inputs: None
 
     def __str__(self) -> str:
+        if not isinstance(self.spec, Conv2dSpec | Pool2dSpec):
+            return str(self.spec)
         left_out = [text for shapes, text in ((self.inputs, "no bias"), (self.outputs, "no numbers")) if None in shapes]
         return ", ".join([str(self.spec), *left_out])
 
@@ -141,6 +144,39 @@ def _elementwise(operation: str, inputs: int) -> Callable[[], Iterator[Problem]]
     return lambda: (Problem(operation, shape, (shape,) * inputs, (shape,)) for shape in SHAPES)
 
 
+def _sgd() -> Iterator[Problem]:
+    for shape in SHAPES:
+        for momentum, fresh, decay, nesterov, maximize in ((0.0, 1.0, 0.0, False, True), (0.9, 1.0, 0.01, False, False), (0.5, 0.7, 0.0, True, False)):
+            v = shape if momentum else None
+            yield Problem("sgd", sgd.Step(shape, 0.1, momentum, fresh, decay, nesterov, maximize), (shape, shape, v), (shape, v))
+
+
+def _not_negative(*places: int) -> Callable[[Any, list[Any]], None]:
+    """Mean squares among the state."""
+
+    def prepare(spec: Any, inputs: list[Any]) -> None:
+        for i in places:
+            inputs[i] = None if inputs[i] is None else abs(inputs[i]) + 1
+
+    return prepare
+
+
+def _adam() -> Iterator[Problem]:
+    for shape in SHAPES:
+        for decay, count, decoupled, maximize, amsgrad in ((0.0, 1, False, True, False), (0.1, 3, True, False, True), (0.1, 2, False, False, False)):
+            w = shape if amsgrad else None
+            step = adam.Step(shape, 0.1, 0.9, 0.99, 1e-3, decay, count, decoupled, maximize)
+            yield Problem("adam", step, (*(shape,) * 4, w), (*(shape,) * 3, w), prepare=_not_negative(3, 4))
+
+
+def _rmsprop() -> Iterator[Problem]:
+    for shape in SHAPES:
+        for decay, momentum, maximize, centered in ((0.0, 0.0, True, False), (0.1, 0.9, False, True), (0.1, 0.5, False, False)):
+            a, b = shape if centered else None, shape if momentum else None
+            step = rmsprop.Step(shape, 0.1, 0.9, 1e-3, decay, momentum, maximize)
+            yield Problem("rmsprop", step, (shape, shape, shape, a, b), (shape, shape, a, b), prepare=_not_negative(2))
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -149,6 +185,9 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "max_pool2d_grad_input": _max_pool2d_grad_input,
     "avg_pool2d": _avg_pool2d,
     "avg_pool2d_grad_input": _avg_pool2d_grad_input,
+    "sgd": _sgd,
+    "adam": _adam,
+    "rmsprop": _rmsprop,
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }
