@@ -335,8 +335,9 @@ def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32", device
     'fft'
     """
     algorithms(operation)
-    if operation not in _POLICIES:
-        raise ArgumentError("explain", f"there is no choice to be made for {operation!r}; there is for {', '.join(_POLICIES)}")
+    choices = [name for name in _POLICIES if "formula" not in algorithms(name)]
+    if operation not in choices:
+        raise ArgumentError("explain", f"there is no choice to be made for {operation!r}; there is for {', '.join(choices)}")
     if isinstance(spec, str):
         spec = Conv2dSpec.parse(spec) if operation.startswith("conv2d") else Pool2dSpec.parse(spec, operation)
     dtype = numpy.dtype(dtype)

@@ -102,7 +102,7 @@ def sgd(step, p, g, v, new_p, new_v):
 
 @algorithm("adam", backend="numba", exact=False, workspace=_copies)
 def adam(step, p, g, m, v, w, new_p, new_m, new_v, new_w):
-    step_size, root = step.lr / (1 - step.beta1**step.count), (1 - step.beta2**step.count) ** 0.5
+    step_size, root = step.lr / (1 - step.beta1**step.number), (1 - step.beta2**step.number) ** 0.5
     decay, shrink = (0.0, 1 - step.lr * step.weight_decay) if step.decoupled else (step.weight_decay, 1.0)
     scalars = [step_size, 1 - step.beta1, step.beta2, 1 - step.beta2, root, step.eps, decay, shrink, -1.0 if step.maximize else 1.0]
     _run(adam_step, [new_p, new_m, new_v, new_w], [p, g, m, v, w], scalars, w is not None)

@@ -33,7 +33,7 @@ def adam(
         new_v[i] = largest = step.beta2 * v[i] + (1 - step.beta2) * gradient**2
         if w is not None and new_w is not None:
             new_w[i] = largest = max(w[i], new_v[i])
-        mean, square = new_m[i] / (1 - step.beta1**step.count), largest / (1 - step.beta2**step.count)
+        mean, square = new_m[i] / (1 - step.beta1**step.number), largest / (1 - step.beta2**step.number)
         new_p[i] = start - step.lr * mean / (math.sqrt(square) + step.eps)
 
 

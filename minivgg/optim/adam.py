@@ -11,7 +11,7 @@ from minivgg.registry import formula, kernel
 
 
 class Step(NamedTuple):
-    """The numbers of one step, the ``count``-th; ``decoupled`` as in AdamW."""
+    """The numbers of one step, the ``number``-th; ``decoupled`` as in AdamW."""
 
     shape: tuple[int, ...]
     lr: float
@@ -19,7 +19,7 @@ class Step(NamedTuple):
     beta2: float
     eps: float
     weight_decay: float
-    count: int
+    number: int
     decoupled: bool
     maximize: bool
 
@@ -37,7 +37,7 @@ def _adam(step: Step, p: Array, g: Array, m: Array, v: Array, w: Array | None, n
     new_v[...] = v = step.beta2 * v + (1 - step.beta2) * g * g
     if w is not None and new_w is not None:
         v = xp.maximum(w, v, out=new_w)
-    step_size, root_of_correction = step.lr / (1 - step.beta1**step.count), (1 - step.beta2**step.count) ** 0.5
+    step_size, root_of_correction = step.lr / (1 - step.beta1**step.number), (1 - step.beta2**step.number) ** 0.5
     new_p[...] = p - step_size * new_m / (xp.sqrt(v) / root_of_correction + step.eps)
 
 
