@@ -28,20 +28,24 @@ DEPTH = 168
 
 
 @compiled
-def accumulate_point(v, wt, total, count, point, depth, tile):  # pragma: no cover compiled
-    """M[ξ, k, c] += Σ_t W[ξ, t, k] · V[ξ, t, c]. All three lie in panels, so that every product reads and writes memory in order."""
+def accumulate_points(v, wt, total, count, first, last, depth, tile):  # pragma: no cover compiled
+    """M[ξ, k, c] += Σ_t W[ξ, t, k] · V[ξ, t, c] for the points first to last.
+
+    All three lie in panels, so that every product reads and writes memory in order.
+    """
     zero, size = v.dtype.type(0), v.itemsize
     room, columns = v.shape[2:]
     rows = wt.shape[3]
     c_panels, height = total.shape[1:3]
-    for start in range(0, count, depth):
-        here = min(depth, count - start)
-        for c in range(c_panels):
-            b = address(v) + size * ((point * c_panels + c) * room + start) * columns
-            for k in range(0, height, tile):
-                a = address(wt) + size * (((point * wt.shape[1] + k // rows) * room + start) * rows + k % rows)
-                target = address(total) + size * ((point * c_panels + c) * height + k) * columns
-                gemm_panel_onto(zero, a, b, target, here, 1, rows, columns, columns)
+    for point in range(first, last):
+        for start in range(0, count, depth):
+            here = min(depth, count - start)
+            for c in range(c_panels):
+                b = address(v) + size * ((point * c_panels + c) * room + start) * columns
+                for k in range(0, height, tile):
+                    a = address(wt) + size * (((point * wt.shape[1] + k // rows) * room + start) * rows + k % rows)
+                    target = address(total) + size * ((point * c_panels + c) * height + k) * columns
+                    gemm_panel_onto(zero, a, b, target, here, 1, rows, columns, columns)
 
 
 @compiled
@@ -63,6 +67,12 @@ def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no co
                     dw[k, c, r, s] = grid[r, s, c]
 
 
+def _shares(count: int, threads: int) -> list[tuple[int, int]]:
+    """(first, last) of the parts that some tiles, points or filters are shared out in; what is summed up is never cut."""
+    parts = min(count, 6 * threads) if threads > 1 else 1
+    return [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+
+
 def _room(tiles: int, m: int, width: int, height: int, size: int) -> int:
     """Tiles of a block."""
     return min(max(tiles, 1), max(DEPTH, BLOCK_BYTES // ((m + 2) ** 2 * (width + height) * size)))
@@ -79,25 +89,24 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw
     v, wt = empty((points, width // columns, room, columns), dtype), empty((points, height // rows, room, rows), dtype)
     total = empty((points, width // columns, height, columns), dtype)
     total[...] = 0
+    spans = _shares(points, get_num_threads())
     for block in range(0, tiles, room):
         count = min(room, tiles - block)
-        parts = min(count, 16)
+        shares = _shares(count, get_num_threads())
 
-        def transform(item: int, block: int = block, count: int = count, parts: int = parts) -> None:
-            first, last = block + count * item // parts, block + count * (item + 1) // parts
+        def transform(item: int, block: int = block, shares: list[tuple[int, int]] = shares) -> None:
+            first, last = (block + edge for edge in shares[item])
             grid = empty((m + 2, m + 2, max(width, height)), dtype)
             transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
             transform_tiles(dy, first, last, block, 0, 0, tiles_h, tiles_w, m, True, vector, wt, grid)
 
-        def accumulate(point: int, count: int = count) -> None:
-            accumulate_point(v, wt, total, count, point, DEPTH, PANEL_ROWS)
+        def accumulate(item: int, count: int = count) -> None:
+            accumulate_points(v, wt, total, count, *spans[item], DEPTH, PANEL_ROWS)
 
-        parallel(transform, parts)
-        parallel(accumulate, points)
-    parts = min(k, 16)
-    parallel(
-        lambda item: transform_weights(total, dw, k * item // parts, k * (item + 1) // parts, m, vector, empty((3, 3, width), dtype)), parts
-    )  # fmt: skip
+        parallel(transform, len(shares))
+        parallel(accumulate, len(spans))
+    shares = _shares(k, get_num_threads())
+    parallel(lambda item: transform_weights(total, dw, *shares[item], m, vector, empty((3, 3, width), dtype)), len(shares))
 
 
 def weight_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:

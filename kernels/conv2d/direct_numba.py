@@ -100,16 +100,40 @@ def convolve_band(
                             y[n, p, q + i, k + j] = tile[i, j]
 
 
+@compiled
+def convolve_images(
+    x, u, bias, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, top, left, spread_h, spread_w, stride_h, stride_w,
+    dilation_h, dilation_w, run, vector, seen, windows, tile,
+):  # pragma: no cover compiled  # fmt: skip
+    """The same rows of several images. ``windows`` has rows where windows are copied, with ``run`` neighbours a filter row."""
+    for n in range(n_first, n_last):
+        copy_rows(x, n, p_first * stride_h - top, -left, spread_h, spread_w, seen)
+        if windows.shape[0]:
+            copy_windows(seen, stride_h, stride_w, dilation_h, run, vector, windows)
+            convolve_band(windows, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, 1, 1, 1, 1, tile)
+        else:
+            convolve_band(
+                seen, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
+            )  # fmt: skip
+
+
 def band_rows(rows: int, row_bytes: int, stride: int, span: int) -> int:
     """Output rows whose input, copied with its border, takes about BAND_BYTES."""
     return max(1, min(rows, (BAND_BYTES // max(row_bytes, 1) - span) // stride + 1))
 
 
-def _work_items(images: int, rows: int, band: int, groups: int, panels: int) -> list[tuple[int, int, int, int, int, int]]:
-    """(image, first row, last row, group, first panel, last panel): bands of rows; few bands are split by panels too."""
-    bands = [(n, p, min(p + band, rows), g) for n in range(images) for p in range(0, rows, band) for g in range(groups)]
-    step = panels if len(bands) >= 8 else max(1, panels * len(bands) // 8)
-    return [(*place, first, min(first + step, panels)) for place in bands for first in range(0, panels, step)]
+def _work_items(images: int, rows: int, band: int, image_bytes: int, groups: int, panels: int) -> list[tuple[int, ...]]:
+    """(first image, last, first row, last, group, first panel, last): bands of rows, or several whole images where they are small.
+
+    Few of them are split by panels too. Every output element is the same sum in any item, so they may depend on the threads.
+    """
+    threads = get_num_threads()
+    together = max(1, min(BAND_BYTES // max(image_bytes, 1), -(-images // (4 * threads)))) if band >= rows else 1
+    places = [
+        (n, min(n + together, images), p, min(p + band, rows), g) for n in range(0, images, together) for p in range(0, rows, band) for g in range(groups)
+    ]
+    step = panels if len(places) >= 4 * threads or threads == 1 else max(1, panels * len(places) // (4 * threads))
+    return [(*place, first, min(first + step, panels)) for place in places for first in range(0, panels, step)]
 
 
 def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
@@ -143,20 +167,19 @@ def convolve(
     windowed, run = is_short(channels, (taps_h, taps_w), dilation, groups), taps_w * channels
     window = taps_h * run if windowed else channels
     band = band_rows(p, pitch * window * dtype.itemsize, stride[0], span)
-    items = _work_items(images, p, band, groups, panels)
+    items = _work_items(images, p, band, (p * stride[0] + span) * pitch * window * dtype.itemsize, groups, panels)
     if windowed:
         u = u.reshape(1, panels, 1, 1, taps_h * run, columns)
 
     def work(item: int) -> None:
-        n, p_first, p_last, group, panel_first, panel_last = items[item]
+        n_first, n_last, p_first, p_last, group, panel_first, panel_last = items[item]
         seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
-        copy_rows(x, n, p_first * stride[0] - corner[0], -corner[1], *spread, seen)
-        steps = (*stride, *dilation)
-        if windowed:
-            windows = with_slack((p_last - p_first, round_up(q, ROWS), window), dtype)
-            copy_windows(seen, *stride, dilation[0], run, lanes(dtype), windows)
-            seen, steps = windows, (1, 1, 1, 1)
-        convolve_band(seen, u, padded, floor, y, n, p_first, p_last, group, panel_first, panel_last, *steps, empty((ROWS, columns), dtype))
+        windows = with_slack((p_last - p_first if windowed else 0, round_up(q, ROWS), window), dtype)
+        tile = empty((ROWS, columns), dtype)
+        convolve_images(
+            x, u, padded, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
+            lanes(dtype), seen, windows, tile,
+        )  # fmt: skip
 
     parallel(work, len(items))
 
