@@ -113,7 +113,7 @@ def test_unknown_names_are_refused(monkeypatch):
         F.conv2d(x, w, algorithm="guess")
     with pytest.raises(ArgumentError, match="there is no algorithm 'guess'"), minivgg.use_algorithm(conv2d="guess"):
         pass
-    with pytest.raises(ArgumentError, match="'reshape' has no algorithms to choose from; .*conv2d, "), minivgg.use_algorithm(reshape="fast"):
+    with pytest.raises(ArgumentError, match=r"'reshape' has no algorithms to choose from; .*conv2d, "), minivgg.use_algorithm(reshape="fast"):
         pass
     monkeypatch.setenv("MINIVGG_CONV2D", "guess")
     with pytest.raises(ArgumentError, match="there is no algorithm 'guess'"):

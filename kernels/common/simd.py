@@ -171,38 +171,24 @@ def copy_vector(v: Vectors, source: Any, target: Any) -> None:
     v.store(v.load(v.at(source)), v.at(target))
 
 
-def _tile(
-    v: Vectors,
-    rows: int,
-    after: Any,
-    a: Any,
-    b: Any,
-    c: Any,
-    d: Any,
-    depth: Any,
-    a_row: Any,
-    a_column: Any,
-    b_row: Any,
-    c_row: Any,
-    d_row: Any,
-    floor: Any = None,
-    late: bool = False,
-) -> None:
-    """Write a register tile of ``rows`` rows, and a branch to ``after`` behind it. ``late``: the sums start at 0, D is added at the end."""
+Tile = dict[tuple[int, int], ir.Value]
+
+
+def _rows_of(v: Vectors, rows: int, base: ir.Value, row: Any) -> Tile:
+    """The pointers to the vectors of a tile whose rows lie ``row`` elements apart."""
+    return {(i, j): v.at(base, v.builder.mul(row, integer(i)), integer(j * v.count)) for i in range(rows) for j in range(VECTORS)}
+
+
+def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any) -> Tile:
+    """Write the loop start + Σ a[:, step] · b[step, :] over ``depth`` >= 1 steps; all its sums stay in registers."""
     builder = v.builder
     a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(rows)]
-    places = [(i, j) for i in range(rows) for j in range(VECTORS)]
-
-    def from_d(i: int, j: int) -> Any:
-        return v.load(v.at(d, builder.mul(d_row, integer(i)), integer(j * v.count)))
-
-    start = {(i, j): v.constant(0) if late else from_d(i, j) for i, j in places}
-    before, loop, end = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("store")
+    before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
     builder.branch(loop)
 
     builder.position_at_end(loop)
     step, a_offset, b_pointer = builder.phi(INTEGER), builder.phi(INTEGER), builder.phi(b.type)
-    sums = {place: builder.phi(v.type) for place in places}
+    sums = {place: builder.phi(v.type) for place in start}
     row_of_b = [v.load(v.at(b_pointer, integer(j * v.count))) for j in range(VECTORS)]
     new = {}
     for i in range(rows):
@@ -214,17 +200,38 @@ def _tile(
     for phi, first, then in zip((step, a_offset, b_pointer), (integer(0), integer(0), b), following, strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(then, loop)
-    for place in places:
-        sums[place].add_incoming(start[place], before)
-        sums[place].add_incoming(new[place], loop)
-    builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, end)
+    for place, total in sums.items():
+        total.add_incoming(start[place], before)
+        total.add_incoming(new[place], loop)
+    builder.cbranch(builder.icmp_signed("<", next_step, depth), loop, after)
+    builder.position_at_end(after)
+    return new
 
-    builder.position_at_end(end)
-    for i, j in places:
-        value = builder.fadd(from_d(i, j), new[i, j]) if late else new[i, j]
-        value = value if floor is None else v.maximum(value, floor)
-        v.store(value, v.at(c, builder.mul(c_row, integer(i)), integer(j * v.count)))
-    builder.branch(after)
+
+def _add_products(
+    v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, chunk: Any
+) -> None:
+    """Write C = D + A · B, where every ``chunk`` of the depth is summed up by itself: rounding errors grow with √chunk, not √depth."""
+    builder = v.builder
+    before, loop, after = builder.block, builder.append_basic_block("chunk"), builder.append_basic_block("added")
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    done, so_far, so_far_row = builder.phi(INTEGER), builder.phi(d.type), builder.phi(INTEGER)
+    left = builder.sub(depth, done)
+    here = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
+    zeros = {(i, j): v.constant(0) for i in range(rows) for j in range(VECTORS)}
+    a_here, b_here = v.at(a, builder.mul(done, a_column)), v.at(b, builder.mul(done, b_row))
+    products = _sum_products(v, rows, zeros, a_here, b_here, here, a_row, a_column, b_row)
+    sources, targets = _rows_of(v, rows, so_far, so_far_row), _rows_of(v, rows, c, c_row)
+    for place, product in products.items():
+        v.store(builder.fadd(v.load(sources[place]), product), targets[place])
+    next_done = builder.add(done, here)
+    for phi, first, then in zip((done, so_far, so_far_row), (integer(0), d, d_row), (next_done, c, c_row), strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(then, builder.block)
+    builder.cbranch(builder.icmp_signed("<", next_done, depth), loop, after)
+    builder.position_at_end(after)
 
 
 @emitter
@@ -233,40 +240,44 @@ def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any
 
     D may be C (accumulate), one row of zeros or biases (d_row 0), or anything else. A may be stored either way round.
     """
-    after = v.builder.append_basic_block("done")
-    _tile(v, ROWS, after, *(v.at(p) for p in (a, b, c, d)), depth, a_row, a_column, b_row, c_row, d_row)
-    v.builder.position_at_end(after)
+    a, b, c, d = (v.at(p) for p in (a, b, c, d))
+    start = {place: v.load(pointer) for place, pointer in _rows_of(v, ROWS, d, d_row).items()}
+    sums = _sum_products(v, ROWS, start, a, b, depth, a_row, a_column, b_row)
+    for place, pointer in _rows_of(v, ROWS, c, c_row).items():
+        v.store(sums[place], pointer)
 
 
 @emitter
 def gemm_tile_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
     """``gemm_tile`` with nothing below the vector at ``floor``: 0 for ReLU, -inf for none; nan stays nan."""
-    after = v.builder.append_basic_block("done")
-    _tile(v, ROWS, after, *(v.at(p) for p in (a, b, c, d)), depth, a_row, a_column, b_row, c_row, d_row, v.load(v.at(floor)))
-    v.builder.position_at_end(after)
+    a, b, c, d, least = v.at(a), v.at(b), v.at(c), v.at(d), v.load(v.at(floor))
+    start = {place: v.load(pointer) for place, pointer in _rows_of(v, ROWS, d, d_row).items()}
+    sums = _sum_products(v, ROWS, start, a, b, depth, a_row, a_column, b_row)
+    for place, pointer in _rows_of(v, ROWS, c, c_row).items():
+        v.store(v.maximum(sums[place], least), pointer)
 
 
 @emitter
-def gemm_rows(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any) -> None:
-    """``gemm_tile`` with so many rows, from ROWS // 2 (also taken for fewer: there must be room) to ROWS."""
+def gemm_rows(
+    v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, chunk: Any
+) -> None:
+    """``gemm_tile`` with so many rows, from ROWS // 2 (also taken for fewer: there must be room) to ROWS, summed up in chunks."""
     builder = v.builder
     a, b, c, d = (v.at(p) for p in (a, b, c, d))
-    after = builder.append_basic_block("done")
-    fewest = builder.append_basic_block("rows")
+    after, fewest = builder.append_basic_block("done"), builder.append_basic_block("rows")
     choice = builder.switch(rows, fewest)
     for count in range(ROWS // 2, ROWS + 1):
         block = fewest if count == ROWS // 2 else builder.append_basic_block("rows")
         if count > ROWS // 2:
             choice.add_case(integer(count), block)
         builder.position_at_end(block)
-        _tile(v, count, after, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row)
+        _add_products(v, count, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row, chunk)
+        builder.branch(after)
     builder.position_at_end(after)
 
 
 @emitter
 def gemm_panel_onto(v: Vectors, a: Any, b: Any, c: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any) -> None:
-    """C[PANEL_ROWS, columns] += A · B; the product is summed up by itself before it is added, so that long sums lose less."""
-    after = v.builder.append_basic_block("done")
+    """C[PANEL_ROWS, columns] += A · B, where the product is summed up by itself before it is added."""
     a, b, c = (v.at(p) for p in (a, b, c))
-    _tile(v, PANEL_ROWS, after, a, b, c, c, depth, a_row, a_column, b_row, c_row, c_row, late=True)
-    v.builder.position_at_end(after)
+    _add_products(v, PANEL_ROWS, a, b, c, c, depth, a_row, a_column, b_row, c_row, c_row, depth)
