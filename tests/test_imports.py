@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
 FLOORS = [
     ("errors", "memory", "version"),
-    ("backend", "hooks", "spec"),
+    ("backend", "hooks", "spec", "threads"),
     ("registry", "random"),
     ("autograd",),
     ("kernels",),

@@ -1,7 +1,11 @@
 """The parallel loop: the same work items whatever the number of threads, so the same bits whatever the number of threads.
 
-A kernel is compiled without the interpreter lock and called from a pool of Python threads. Numba's own ``parallel=True``
-would cost seconds of compilation, and its thread layers die when two Python threads enter them or after a fork.
+A kernel is compiled without the interpreter lock and called from a few Python threads. Numba's own ``parallel=True`` would
+cost seconds of compilation, and its thread layers die when two Python threads enter them or after a fork.
+
+Helpers sleep in a queue until a loop is put there. None of them is ever needed: the caller takes items as well, and waits at
+the end only for helpers that have begun. So a loop that is over before a helper has woken up costs no more than the call that
+wakes it, callers in several Python threads share the helpers, and where no thread can be started the caller computes alone.
 """
 
 from __future__ import annotations
@@ -9,91 +13,133 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
-_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+from minivgg.threads import get_num_threads
+
+
+class _Loop:
+    """One call of ``parallel``: which item is the next, and who is at work."""
+
+    __slots__ = ("done", "error", "helping", "items", "lock", "next", "over", "work")
+
+    def __init__(self, work: Callable[[int], None], items: int) -> None:
+        self.work, self.items, self.next = work, items, 0
+        self.lock, self.done = threading.Lock(), threading.Lock()
+        self.helping, self.over = 0, False
+        self.error: BaseException | None = None
+
+    def take(self) -> None:
+        """Work on one item after the other until none is left; an error leaves none."""
+        try:
+            while True:
+                with self.lock:
+                    item, self.next = self.next, self.next + 1
+                if item >= self.items:
+                    return
+                self.work(item)
+        except BaseException as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """The first error is the one that the caller gets."""
+        with self.lock:
+            self.next = self.items
+            self.error = self.error or error
+
+    def help(self) -> None:
+        """A helper's part: nothing, if it comes too late."""
+        with self.lock:
+            if self.over or self.next >= self.items:
+                return
+            self.helping += 1
+        self.take()
+        with self.lock:
+            self.helping -= 1
+            if self.over and not self.helping:
+                self.done.release()
+
+    def finish(self) -> None:
+        """Wait for the helpers that have begun, also if the user interrupts: they still write to the caller's arrays."""
+        self.done.acquire()
+        with self.lock:
+            self.over = True
+            waiting = self.helping > 0
+        while waiting:
+            try:
+                self.done.acquire()
+                waiting = False
+            except BaseException as error:
+                self.fail(error)
+
+
 _inside = threading.local()
+_queue: SimpleQueue[_Loop] = SimpleQueue()
+_started = 0
+_starting = threading.Lock()
 
 
-def _available() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _help(queue: SimpleQueue[_Loop]) -> None:
+    _inside.yes = True
+    while True:
+        queue.get().help()
 
 
-_threads = int(os.environ.get("MINIVGG_NUM_THREADS") or _available())
+def _wake(count: int, loop: _Loop) -> None:
+    """Let ``count`` helpers know of a loop; those that do not exist yet are started."""
+    global _started
+    if _started < count:
+        with _starting:
+            while _started < count:
+                try:
+                    threading.Thread(target=_help, args=(_queue,), name=f"minivgg-{_started + 1}", daemon=True).start()
+                except RuntimeError:  # the interpreter is about to end, or the system has no thread left
+                    break
+                _started += 1
+    for _ in range(min(count, _started)):
+        _queue.put(loop)
 
 
-def get_num_threads() -> int:
-    """How many threads a kernel uses."""
-    return _threads
-
-
-def set_num_threads(threads: int) -> None:
-    """Use so many threads from now on; ``MINIVGG_NUM_THREADS`` sets it for a process."""
-    global _threads, _pool
-    if threads < 1:
-        raise ValueError(f"set_num_threads: expected at least 1, got {threads}")
-    with _lock:
-        _threads, _pool = int(threads), None
-
-
-def _forget_pool() -> None:
-    """The threads of a pool do not live on in a forked child."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+def _begin_anew() -> None:
+    """Threads do not live on in a forked child."""
+    global _queue, _started, _starting
+    _queue, _started, _starting = SimpleQueue(), 0, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(_threads - 1, 1), thread_name_prefix="minivgg")
-        return _pool
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def parallel(work: Callable[[int], None], items: int) -> None:
     """Call ``work(0)``, ..., ``work(items - 1)``, shared out among the threads; the caller's thread takes part.
 
-    Items are taken one after the other by whichever thread is free. What an item computes must not depend on the others.
+    Items are taken in order by whichever thread is free. What an item computes must not depend on the others. An error ends
+    the loop and reaches the caller, when no thread is at work any more. A loop within an item runs in the item's own thread.
 
     >>> seen = []
     >>> parallel(seen.append, 3)
     >>> sorted(seen)
     [0, 1, 2]
     """
-    helpers = min(_threads, items) - 1
+    helpers = min(get_num_threads(), items) - 1
     if helpers < 1 or getattr(_inside, "yes", False):
         for item in range(items):
             work(item)
         return
-    remaining = iter(range(items))
-    failed = threading.Event()
-
-    def take() -> None:
-        _inside.yes = True
-        try:
-            for item in remaining:  # next() on a range iterator is atomic under the interpreter lock
-                if failed.is_set():
-                    return
-                work(item)
-        except BaseException:
-            failed.set()
-            raise
-        finally:
-            _inside.yes = False
-
-    tasks = [_executor().submit(take) for _ in range(helpers)]
+    loop = _Loop(work, items)
+    _wake(helpers, loop)
     try:
-        take()
+        _inside.yes = True
+        loop.take()
     finally:
-        errors = [task.exception() for task in tasks]
-    for error in errors:
-        if error is not None:
+        _inside.yes = False
+        loop.finish()
+    error, loop.error = loop.error, None  # an error that holds the loop that holds the error would keep the arrays alive
+    if error is not None:
+        try:
             raise error
+        finally:
+            del error
 
 
 BLOCK = 1 << 17

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy
 
+from minivgg.threads import cores, get_num_threads, openblas, set_num_threads
 from minivgg.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +20,6 @@ PACKAGES = (
     "numpy", "numba", "llvmlite", "cupy", "torch", "onnx", "onnxruntime", "openvino", "ncnn", "mnn", "jax", "jaxlib", "tinygrad",
     "pillow", "safetensors", "matplotlib",
 )  # fmt: skip
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
@@ -74,32 +68,16 @@ def commit() -> str | None:
     return run.stdout.strip() or None
 
 
-def _openblas(name: str) -> Any:
-    """A function of the OpenBLAS that NumPy carries with it, or None. Its symbols bear a prefix and a suffix in wheels."""
-    package = Path(numpy.__file__).parent
-    for file in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
-        library = ctypes.CDLL(str(file))
-        for symbol in (f"scipy_openblas_{name}64_", f"scipy_openblas_{name}", f"openblas_{name}64_", f"openblas_{name}"):
-            if hasattr(library, symbol):
-                return getattr(library, symbol)
-    return None
-
-
 def blas() -> str:
     """The linear algebra library that NumPy was built with: ``"scipy-openblas 0.3.29"``."""
     facts = numpy.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
 
 
-def _kernel_threads() -> Any:
-    """The parallel loop of the compiled kernels; it loads none of them."""
-    return importlib.import_module("minivgg.kernels.common.threads")
-
-
 def threads() -> dict[str, int]:
     """How many threads minivgg's kernels compute with, and each library of those that are loaded and can be asked."""
-    counts = {"minivgg": _kernel_threads().get_num_threads()}
-    ask = _openblas("get_num_threads")
+    counts = {"minivgg": get_num_threads()}
+    ask = openblas("get_num_threads")
     if ask is not None:
         counts["blas"] = int(ask())
     if "numba" in sys.modules:
@@ -111,10 +89,7 @@ def threads() -> dict[str, int]:
 
 def set_threads(count: int) -> None:
     """Let minivgg's kernels and every loaded library compute with ``count`` threads, so that competitors have the same means."""
-    _kernel_threads().set_num_threads(count)
-    change = _openblas("set_num_threads")
-    if change is not None:
-        change(count)
+    set_num_threads(count)
     if "numba" in sys.modules:
         numba = sys.modules["numba"]
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 
+from minivgg import threads
 from minivgg.errors import UnsupportedError
 from minivgg.memory import POOL
 from minivgg.registry import Algorithm, algorithms, select
@@ -162,6 +163,21 @@ def check_workspace(algorithm: Algorithm, problem: Problem, dtype: Any, layout: 
     assert peak <= declared + FIXED_BYTES, (
         f"{_title(algorithm, problem)}, {numpy.dtype(dtype)}, {layout}: took {peak} bytes of scratch memory, declares {declared}"
     )
+
+
+def check_threads(algorithm: Algorithm, problem: Problem, dtype: Any) -> None:
+    """A compiled kernel gives the same bits with any number of threads, and again. (NumPy's BLAS cuts its sums up by the number.)"""
+    inputs = data(problem, dtype, "normal")
+    before, seen = threads.get_num_threads(), set()
+    try:
+        for count in (1, 2, 3, 7, 3):
+            threads.set_num_threads(count)
+            outputs = poisoned_outputs(problem, dtype, 0)
+            algorithm.run(problem.spec, *inputs, *outputs)
+            seen.add(b"".join(out.tobytes() for out in outputs if out is not None))
+            assert len(seen) == 1, f"{_title(algorithm, problem)}, {numpy.dtype(dtype)}: has other bits with {count} threads than before"
+    finally:
+        threads.set_num_threads(before)
 
 
 def check_refusal(algorithm: Algorithm, problem: Problem, dtype: Any) -> None:

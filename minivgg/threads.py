@@ -1,0 +1,91 @@
+"""How many threads compute: one setting for the compiled kernels and for NumPy's matrix products.
+
+The kernels share out their work in ``kernels/common/threads.py``; the products have the threads of OpenBLAS. For one caller
+the two never compute side by side, because each begins when the other is done; OpenBLAS's idle threads still look for work for
+a while, but give way (``sched_yield``) to whoever has some. So what must be kept in bounds is the number of each, and that
+is one number here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from minivgg.errors import ArgumentError
+
+VARIABLE = "MINIVGG_NUM_THREADS"
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _from_environment() -> int:
+    text = os.environ[VARIABLE].strip()
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise ArgumentError(VARIABLE, f"must be a whole number of at least 1, or empty for as many as there are processors, got {text!r}")
+    return int(text)
+
+
+def openblas(name: str) -> Any:
+    """A function of the OpenBLAS that NumPy carries with it, or None. Its symbols bear a prefix and a suffix in wheels."""
+    package = Path(numpy.__file__).parent
+    for file in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
+        library = ctypes.CDLL(str(file))
+        for symbol in (f"scipy_openblas_{name}64_", f"scipy_openblas_{name}", f"openblas_{name}64_", f"openblas_{name}"):
+            if hasattr(library, symbol):
+                return getattr(library, symbol)
+    return None
+
+
+def get_num_threads() -> int:
+    """How many threads compute, the caller's own among them.
+
+    >>> import minivgg
+    >>> before = minivgg.get_num_threads()
+    >>> minivgg.set_num_threads(3)
+    >>> minivgg.get_num_threads()
+    3
+    >>> minivgg.set_num_threads(before)
+    """
+    return _threads
+
+
+def set_num_threads(threads: int) -> None:
+    """Let compiled kernels and NumPy's OpenBLAS use so many threads from now on, in the whole process, the caller's own among them.
+
+    Without it, the number is ``MINIVGG_NUM_THREADS``; without that, kernels use the processors which the process may use, and
+    OpenBLAS what it chose. The results of compiled kernels are the same to the bit for any number. Where several processes
+    compute side by side, give each its share. Raises ArgumentError.
+
+    >>> import minivgg
+    >>> minivgg.set_num_threads(0)
+    Traceback (most recent call last):
+    minivgg.errors.ArgumentError: set_num_threads: expects a whole number of at least 1, got 0
+    """
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(threads, bool):
+        raise ArgumentError("set_num_threads", f"expects a whole number of at least 1, got {threads!r}")
+    _set(number)
+
+
+def _set(number: int) -> None:
+    global _threads
+    _threads = number
+    change = openblas("set_num_threads")
+    if change is not None:
+        change(number)
+
+
+_threads = cores()
+if os.environ.get(VARIABLE, "").strip():
+    _set(_from_environment())
