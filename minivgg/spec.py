@@ -9,7 +9,7 @@ p q output row and column, r s filter row and column, g group.
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -202,6 +202,23 @@ def _sizes(rows: int, columns: int) -> str:
 def _read_sizes(text: str) -> Pair:
     rows, _, columns = text.partition("x")
     return int(rows), int(columns or rows)
+
+
+class LinearSpec(NamedTuple):
+    """One fully connected layer on n rows: y (n, k) = x (n, c) · wᵀ (c, k).
+
+    >>> LinearSpec(n=8, c=25088, k=4096).macs
+    822083584
+    """
+
+    n: int
+    c: int
+    k: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds."""
+        return self.n * self.c * self.k
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,16 @@ visits each one after all of its consumers, when its gradient is complete: no se
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy
 
 from minivgg.autograd.function import Function
 from minivgg.autograd.grad_mode import set_grad_enabled
 from minivgg.autograd.tensor import Tensor
-from minivgg.backend import namespace
+from minivgg.backend import Array, namespace
 from minivgg.errors import GraphError, ShapeError
 
 Place = tuple[Any, int]  # where a gradient arrives: a node and which of its outputs, or a leaf and 0
@@ -114,13 +117,21 @@ class Engine:
 
     def accumulate(self, tensor: Tensor, gradient: Tensor) -> None:
         """Add to ``tensor.grad``, which shares its memory with no other tensor."""
-        shares = gradient.array.base is not None or id(gradient.array) in self.shared
+        shares = not _alone(gradient.array) or id(gradient.array) in self.shared
         self.shared.add(id(gradient.array))
         with set_grad_enabled(self.create_graph):
             if tensor.grad is None:
                 tensor.grad = gradient.clone() if shares or self.create_graph else Tensor(gradient.array)
             else:
                 tensor.grad = tensor.grad + gradient if self.create_graph else tensor.grad.add_(gradient)
+
+
+def _alone(array: Array) -> bool:
+    """Whether an array owns its memory, or is the only view of what does."""
+    base = array.base
+    if base is None or not isinstance(array, numpy.ndarray):
+        return base is None
+    return array.flags.forc and array.flags.writeable and sys.getrefcount(base) <= 3  # of the array, of ``base``, of the call
 
 
 def _sequence(operation: str, tensors: Any) -> Sequence[Tensor]:

@@ -125,8 +125,8 @@ def size_formula(node: Function, output: Shape) -> str:
             return rows or ""
         return "; ".join(f"{name} {text}" for name, text in (("rows", rows), ("columns", columns)) if text is not None)
     if node.name == "Linear":
-        k, c = node.features  # type: ignore[attr-defined]
-        return f"{c} to {k}"
+        spec = node.spec  # type: ignore[attr-defined]
+        return f"{spec.c} to {spec.k}"
     before = next((edge[2] for edge in node.edges if edge is not None), output)
     if node.name == "Reshape" and len(before) > 2 and len(output) == 2:
         return f"{'·'.join(map(str, before[1:]))} = {output[1]}"

@@ -11,7 +11,7 @@ from minivgg.autograd import Function, Tensor, no_grad
 from minivgg.inspect.execution import Call, Execution, Origin, example_inputs, execute, owner
 from minivgg.inspect.geometry import Field, receptive_fields, size_formula
 from minivgg.nn import Module
-from minivgg.spec import Conv2dSpec, Pool2dSpec
+from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
 
 CONVENTION = "one multiply-add is counted once; convolutions and linear layers (matrix products) count, their biases do not"
 
@@ -179,10 +179,8 @@ def _input_shape(node: Function) -> tuple[int, ...]:
 def macs(node: Function) -> int:
     """The multiply-adds of a node: convolutions, linear layers and matrix products; 0 for all else."""
     spec = getattr(node, "spec", None)
-    if node.name == "Conv2d" and isinstance(spec, Conv2dSpec):
+    if isinstance(spec, Conv2dSpec | LinearSpec):
         return spec.macs
-    if node.name == "Linear":
-        return node.rows * math.prod(node.features)  # type: ignore[attr-defined]
     if node.name == "MatMul":
         a, b = node.saved_tensors
         return math.prod(a.shape) * b.shape[-1]

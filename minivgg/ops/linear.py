@@ -8,32 +8,80 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING
+from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import DtypeError, ShapeError
-from minivgg.ops.matmul import MatMul
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
+from minivgg.spec import LinearSpec
+
+
+@formula("linear")
+def _linear(spec, x, w, b, y):
+    y[...] = x @ w.T
+    if b is not None:
+        y += b
+
+
+@formula("linear_grad_input")
+def _linear_grad_input(spec, dy, w, dx):
+    namespace(dy).matmul(dy, w, out=dx)
+
+
+@formula("linear_grad_weight")
+def _linear_grad_weight(spec, dy, x, dw):
+    namespace(dy).matmul(dy.T, x, out=dw)
 
 
 class Linear(Function):
-    """All leading dimensions are rows of one matrix product: [rows × c] · [c × k] -> [rows × k]."""
+    """x · wᵀ + b. Output, input gradient and weight gradient are bilinear, and the derivative of each is made of the other two."""
 
     def forward(self, x, w, b=None):
         need_x, need_w = self.needs_input_grad[:2]
         self.save_for_backward(x if need_w else None, w if need_x else None)
-        self.shape, self.rows, self.features = x.shape, math.prod(x.shape[:-1]), w.shape
-        out = x.reshape(self.rows, self.features[1]) @ w.T
-        if b is not None:
-            out += b
-        return out.reshape(*x.shape[:-1], self.features[0])
+        self.spec = LinearSpec(x.shape[0], w.shape[1], w.shape[0])
+        y = empty((self.spec.n, self.spec.k), w.dtype, w)
+        kernel("linear", self.spec, w)(self.spec, x, w, b, y)
+        return y
 
     def backward(self, grad):
         x, w = self.saved_tensors
         need_x, need_w, *need_b = self.needs_input_grad
-        k, c = self.features
-        grad = grad.reshape(self.rows, k)
-        grad_x = MatMul.apply(grad, w).reshape(self.shape) if need_x else None
-        grad_w = MatMul.apply(grad.transpose(0, 1), x.reshape(self.rows, c)) if need_w else None
+        grad_x = LinearGradInput.apply(grad, w) if need_x else None
+        grad_w = LinearGradWeight.apply(grad, x) if need_w else None
         return grad_x, grad_w, *(grad.sum(0) if need else None for need in need_b)
+
+
+class LinearGradInput(Function):
+    """dx = dy · w."""
+
+    def forward(self, dy, w):
+        need_dy, need_w = self.needs_input_grad
+        self.save_for_backward(dy if need_w else None, w if need_dy else None)
+        spec = LinearSpec(dy.shape[0], w.shape[1], w.shape[0])
+        dx = empty((spec.n, spec.c), w.dtype, w)
+        kernel("linear_grad_input", spec, w)(spec, dy, w, dx)
+        return dx
+
+    def backward(self, grad):
+        dy, w = self.saved_tensors
+        need_dy, need_w = self.needs_input_grad
+        return Linear.apply(grad, w) if need_dy else None, LinearGradWeight.apply(dy, grad) if need_w else None
+
+
+class LinearGradWeight(Function):
+    """dw = dyᵀ · x."""
+
+    def forward(self, dy, x):
+        need_dy, need_x = self.needs_input_grad
+        self.save_for_backward(dy if need_x else None, x if need_dy else None)
+        spec = LinearSpec(x.shape[0], x.shape[1], dy.shape[1])
+        dw = empty((spec.k, spec.c), x.dtype, x)
+        kernel("linear_grad_weight", spec, dw)(spec, dy, x, dw)
+        return dw
+
+    def backward(self, grad):
+        dy, x = self.saved_tensors
+        need_dy, need_x = self.needs_input_grad
+        return Linear.apply(x, grad) if need_dy else None, LinearGradInput.apply(dy, grad) if need_x else None
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -57,7 +105,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if input.dtype not in FLOATING or weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
         dtypes = f"input {input.dtype}, weight {weight.dtype}" + ("" if bias is None else f", bias {bias.dtype}")
         raise DtypeError("linear", f"takes float32 or float64, the same for all, got {dtypes}")
-    return Linear.apply(input, weight) if bias is None else Linear.apply(input, weight, bias)
+    rows = input if input.ndim == 2 else input.reshape(math.prod(input.shape[:-1]), weight.shape[1])
+    out = Linear.apply(rows, weight) if bias is None else Linear.apply(rows, weight, bias)
+    return out if input.ndim == 2 else out.reshape(*input.shape[:-1], weight.shape[0])
 
 
 def _oracle(x, w, b=None):

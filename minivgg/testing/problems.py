@@ -16,7 +16,7 @@ import numpy
 from minivgg.errors import ArgumentError
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
-from minivgg.spec import Conv2dSpec, Pool2dSpec
+from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
 
 Shape = tuple[int, ...]
 
@@ -177,6 +177,21 @@ def _rmsprop() -> Iterator[Problem]:
             yield Problem("rmsprop", step, (shape, shape, shape, a, b), (shape, shape, a, b), prepare=_not_negative(2))
 
 
+LINEAR = ((1, 7, 3), (2, 33, 6), (5, 64, 9), (0, 4, 2), (3, 1, 1), (16, 40, 5), (20, 6, 4), (9, 700, 66), (4, 2100, 70))
+
+
+def _linear(direction: str) -> Callable[[], Iterator[Problem]]:
+    def each() -> Iterator[Problem]:
+        for i, sizes in enumerate(LINEAR):
+            spec = LinearSpec(*sizes)
+            x, w, y = (spec.n, spec.c), (spec.k, spec.c), (spec.n, spec.k)
+            shapes = {"": ((x, w, (spec.k,) if i % 2 else None), y), "_grad_input": ((y, w), x), "_grad_weight": ((y, x), w)}
+            inputs, output = shapes[direction]
+            yield Problem(f"linear{direction}", spec, inputs, (output,))
+
+    return each
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -188,6 +203,9 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "sgd": _sgd,
     "adam": _adam,
     "rmsprop": _rmsprop,
+    "linear": _linear(""),
+    "linear_grad_input": _linear("_grad_input"),
+    "linear_grad_weight": _linear("_grad_weight"),
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }
