@@ -30,7 +30,8 @@ def bench(
     threads: Annotated[str, typer.Option(help="Threads for every competitor, as in 1,2.", show_default="all cores")] = "",
     replicates: Annotated[int, typer.Option(min=1, help="Turns that each competitor has; a slow one has fewer.")] = 9,
     json: Annotated[str, typer.Option(metavar="FILE", help="Write everything that was measured as JSON; - is standard output.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Draw the medians as bars into this file (.png, .svg).")] = None,
+    plot: Annotated[str, typer.Option(help="What --out draws: bars, roofline, accuracy (of layers), timeline, memory (of a training step).")] = "bars",
+    out: Annotated[Path | None, typer.Option(help="Draw into this file (.png, .svg, .pdf).")] = None,
     list_only: Annotated[bool, typer.Option("--list", help="Print the problems and measure nothing.")] = False,
 ) -> None:
     """Time convolution algorithms on the layers of a network, or the network itself beside other libraries, after checking that all are right.
@@ -45,6 +46,9 @@ def bench(
         minivgg bench --network vgg16 --direction step --batch 8 --rivals pytorch,jax --json step.json
         minivgg bench --layer "n4 c96 h27 w27 k256 r5 p2 g2" --json times.json --out times.png
         minivgg bench --list > my_layers.txt; minivgg bench --problems my_layers.txt
+        minivgg bench --plot roofline --out roofline.svg
+        minivgg bench --plot accuracy --layer conv1_2,conv3_2,conv5_1 --out accuracy.png
+        minivgg bench --plot timeline --batch 8 --out timeline.png; minivgg bench --plot memory --batch 8 --out memory.png
     """
     from minivgg.bench import compare, machine, measure
     from minivgg.bench.rivals import select
@@ -53,7 +57,9 @@ def bench(
     directions = list(measure.DIRECTIONS) if direction == "all" else words(direction)
     batches, sides, counts = numbers("batch", batch), numbers("image", image), numbers("threads", threads) or [machine.cores()]
     beside, names = select(rivals), words(algorithms)
-    if not set(directions) & set(compare.DIRECTIONS):
+    if plot != "bars":
+        draw(plot, out, network, layer, names, batches or [1], sides, counts[0], replicates)
+    elif not set(directions) & set(compare.DIRECTIONS):
         chosen = select_problems(network, layer, problems, batches, sides)
         if list_only:
             print("\n".join(map(str, chosen)))
@@ -64,6 +70,32 @@ def bench(
         show_networks(compare_networks(cases, names, beside, replicates), json)
     else:
         raise ArgumentError("bench", f"forward and step concern whole networks, output, input and weight their layers; got {direction!r}")
+
+
+def draw(
+    plot: str, out: Path | None, network: str, layer: str, names: Sequence[str], batches: Sequence[int], sides: Sequence[int], threads: int, replicates: int
+) -> None:
+    """Measure what the plot shows, and draw it."""
+    from minivgg.bench import machine, measure
+    from minivgg.bench.plots import accuracy, memory, roofline, timeline
+    from minivgg.cli.progress import Status
+    from minivgg.errors import ArgumentError
+
+    if plot not in ("roofline", "accuracy", "timeline", "memory"):
+        raise ArgumentError("bench", f"there is no plot {plot!r}; there are bars, roofline, accuracy, timeline, memory")
+    if out is None:
+        raise ArgumentError("bench", f"--plot {plot} needs a file to draw into, as in --out {plot}.png")
+    count = measure.prepare(threads)
+    where = f"{machine.processor()}, {count} thread{'s' * (count > 1)}"
+    with Status() as status:
+        status(f"measuring for the {plot}")
+        if plot == "roofline":
+            roofline.plot(select_problems(network, layer, None, batches, sides), names, replicates, count, where, out)
+        elif plot == "accuracy":
+            accuracy.plot(select_problems(network, layer, None, batches, sides), names, replicates, where, out)
+        else:
+            (timeline if plot == "timeline" else memory).plot(network, sides[0], batches[0], where, out)
+    print(f"{out} was drawn")
 
 
 def words(text: str) -> list[str]:
