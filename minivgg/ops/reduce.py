@@ -9,10 +9,10 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.cast import read_dtype, to
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 Dim = int | tuple[int, ...] | list[int] | None
 
@@ -39,9 +39,18 @@ def dims_of(operation: str, ndim: int, dim: Dim) -> tuple[int, ...]:
     return tuple(result) if ndim else ()
 
 
+@formula("channel_sums")
+def _channel_sums(shape, x, out):
+    out[...] = x.sum(axis=(0, 2, 3))
+
+
 class Sum(Function):
     def forward(self, x, axes, keepdim):
         self.shape, self.axes, self.keepdim = x.shape, axes, keepdim
+        if axes == (0, 2, 3) and x.ndim == 4 and x.dtype in FLOATING:  # the gradient of a convolution's bias
+            out = empty((x.shape[1],), x.dtype, x)
+            kernel("channel_sums", x.shape, x)(x.shape, x, out)
+            return out.reshape(1, -1, 1, 1) if keepdim else out
         return x.sum(axis=axes, keepdims=keepdim)
 
     def backward(self, grad):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
+from minivgg.ops import batch_norm
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
@@ -192,6 +193,31 @@ def _linear(direction: str) -> Callable[[], Iterator[Problem]]:
     return each
 
 
+IMAGES = ((2, 3, 4, 5), (3, 1, 7, 9), (1, 17, 5, 3), (2, 24, 40, 42))
+
+
+def _channel_sums() -> Iterator[Problem]:
+    return (Problem("channel_sums", shape, (shape,), ((shape[1],),)) for shape in IMAGES)
+
+
+def _batch_norm() -> Iterator[Problem]:
+    for i, shape in enumerate(IMAGES):
+        w, b = ((shape[1],) if i % 2 == wanted else None for wanted in (0, 1))
+        yield Problem("batch_norm", batch_norm.Problem(shape, 1e-3), (shape, w, b), (shape, (shape[1],), (shape[1],)))
+
+
+def _its_moments(spec: Any, inputs: list[Any]) -> None:
+    x = inputs[1].astype("float64")
+    inputs[3], inputs[4] = (numbers.astype(inputs[1].dtype) for numbers in (x.mean((0, 2, 3)), x.var((0, 2, 3))))
+
+
+def _batch_norm_grad() -> Iterator[Problem]:
+    for i, shape in enumerate(IMAGES):
+        numbers = (shape[1],)
+        inputs = shape, shape, numbers if i % 2 else None, numbers, numbers
+        yield Problem("batch_norm_grad", batch_norm.Problem(shape, 1e-3), inputs, (shape, numbers, numbers), prepare=_its_moments)
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -206,6 +232,9 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "linear": _linear(""),
     "linear_grad_input": _linear("_grad_input"),
     "linear_grad_weight": _linear("_grad_weight"),
+    "channel_sums": _channel_sums,
+    "batch_norm": _batch_norm,
+    "batch_norm_grad": _batch_norm_grad,
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }

@@ -1,0 +1,168 @@
+"""Passes over (N, C, H, W) in either memory order: two sums a channel, and a linear combination with numbers a channel.
+
+Channels last, a row of memory is all channels of a pixel. Row by row, a plane holds one channel; it is added up in LANES
+sums side by side, because the order of a sum is fixed, and one sum after the other would be as slow as an addition's latency.
+"""
+
+from __future__ import annotations
+
+import numpy
+
+from minivgg.kernels.common.jit import compiled
+from minivgg.kernels.common.layout import is_channels_last, writable
+from minivgg.kernels.common.threads import parallel
+
+LANES = 32
+ITEM = 1 << 16
+"""Elements of a work item."""
+
+ROWS = 128
+"""Rows that are added up in the precision of the elements before their sum goes on in float64."""
+
+
+@compiled
+def sums_of_pixels(x, g, center, square, first, last, sums, products):  # pragma: no cover compiled
+    """Channels last, pixels first to last of (pixels, C): Σ g and Σ g · d for each channel, d = x - center; with ``square`` d takes g's place."""
+    channels = x.shape[1]
+    for i in range(first, last):
+        for c in range(channels):
+            d = x[i, c] - center[c]
+            value = d if square else g[i, c]
+            sums[c] += value
+            products[c] += value * d
+
+
+@compiled
+def sums_of_planes(x, g, center, square, first, last, sums, products):  # pragma: no cover compiled
+    """Row by row, planes first to last of (planes, pixels): the same for each plane."""
+    pixels, channels = x.shape[1], center.size
+    whole = pixels // LANES * LANES
+    for plane in range(first, last):
+        middle = center[plane % channels]
+        some, others = numpy.zeros(LANES, sums.dtype), numpy.zeros(LANES, sums.dtype)
+        line, other = x[plane], g[plane]
+        for i in range(0, whole, LANES):
+            for j in range(LANES):
+                d = line[i + j] - middle
+                value = d if square else other[i + j]
+                some[j] += value
+                others[j] += value * d
+        for i in range(whole, pixels):
+            d = line[i] - middle
+            value = d if square else other[i]
+            some[i - whole] += value
+            others[i - whole] += value * d
+        sums[plane], products[plane] = some.sum(), others.sum()
+
+
+@compiled
+def add_rows(x, first, last, part, sums):  # pragma: no cover compiled
+    """sums[j] += Σ x[i, j] over the rows first to last, ROWS of them at a time in x's own precision."""
+    for begin in range(first, last, ROWS):
+        end = min(begin + ROWS, last)
+        whole = begin + (end - begin) // 4 * 4
+        part[:] = 0
+        for i in range(begin, whole, 4):
+            a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+            for j in range(part.size):
+                part[j] += (a[j] + b[j]) + (c[j] + d[j])
+        for i in range(whole, end):
+            for j in range(part.size):
+                part[j] += x[i, j]
+        for j in range(part.size):
+            sums[j] += part[j]
+
+
+@compiled
+def add_planes(x, first, last, part, sums):  # pragma: no cover compiled
+    """sums[plane] = Σ x[plane, :], LANES sums side by side."""
+    pixels = x.shape[1]
+    whole = pixels // LANES * LANES
+    for plane in range(first, last):
+        some = numpy.zeros(LANES, sums.dtype)
+        add_rows(x[plane, :whole].reshape(whole // LANES, LANES), 0, whole // LANES, part, some)
+        for i in range(whole, pixels):
+            some[i - whole] += x[plane, i]
+        sums[plane] = some.sum()
+
+
+@compiled
+def combine_pixels(x, g, factor, slope, center, offset, first, last, out):  # pragma: no cover compiled
+    """Channels last: out = factor · g + slope · (x - center) + offset, each number that of the channel."""
+    for i in range(first, last):
+        for c in range(x.shape[1]):
+            out[i, c] = factor[c] * g[i, c] + (slope[c] * (x[i, c] - center[c]) + offset[c])
+
+
+@compiled
+def combine_planes(x, g, factor, slope, center, offset, first, last, out):  # pragma: no cover compiled
+    """Row by row: the same."""
+    for plane in range(first, last):
+        c = plane % center.size
+        for i in range(x.shape[1]):
+            out[plane, i] = factor[c] * g[plane, i] + (slope[c] * (x[plane, i] - center[c]) + offset[c])
+
+
+def lines(last: bool, *arrays: numpy.ndarray) -> list[numpy.ndarray]:
+    """The arrays as (pixels, C), ``last``, or as (planes, pixels); copied if they lie otherwise."""
+    result = []
+    for x in arrays:
+        n, c, h, w = x.shape
+        x = numpy.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(n * h * w, c) if last else numpy.ascontiguousarray(x).reshape(n * c, h * w)
+        result.append(writable(x))
+    return result
+
+
+def plain_sums(x: numpy.ndarray) -> numpy.ndarray:
+    """(C,) float64: Σ x[:, c]."""
+    n, channels, _, _ = x.shape
+    last = is_channels_last(x)
+    (x,) = lines(last, x)
+    step = max(1, ITEM // max(x.shape[1], 1))
+    count = -(-x.shape[0] // step)
+    sums = numpy.zeros((count, channels) if last else (n, channels))
+
+    def work(item: int) -> None:
+        begin, end = item * step, min((item + 1) * step, x.shape[0])
+        if last:
+            add_rows(x, begin, end, numpy.empty(channels, x.dtype), sums[item])
+        else:
+            add_planes(x, begin, end, numpy.empty(LANES, x.dtype), sums.reshape(-1))
+
+    parallel(work, count)
+    return sums.sum(0)
+
+
+def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: bool) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """(C,) float64: Σ g and Σ g · (x - center) of each channel; with ``square`` Σ (x - center) and Σ (x - center)²."""
+    n, channels, h, w = x.shape
+    last = is_channels_last(x)
+    x, g = lines(last, x, x if square else g)
+    step = max(1, ITEM // max(x.shape[1], 1))
+    count = -(-x.shape[0] // step)
+    shape = (count, channels) if last else (n, channels)
+    sums, products = numpy.zeros(shape), numpy.zeros(shape)
+
+    def work(item: int) -> None:
+        begin, end = item * step, min((item + 1) * step, x.shape[0])
+        if last:
+            sums_of_pixels(x, g, center, square, begin, end, sums[item], products[item])
+        else:
+            sums_of_planes(x, g, center, square, begin, end, sums.reshape(-1), products.reshape(-1))
+
+    parallel(work, count)
+    return sums.sum(0), products.sum(0)
+
+
+def combine(
+    x: numpy.ndarray, g: numpy.ndarray, factor: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, out: numpy.ndarray
+) -> None:
+    """out = factor · g + slope · (x - center) + offset with numbers a channel."""
+    last = is_channels_last(out)
+    numbers = [number.astype(out.dtype) for number in (factor, slope, center, offset)]
+    x, g, result = lines(last, x, g, out)
+    run, step = combine_pixels if last else combine_planes, max(1, ITEM // max(x.shape[1], 1))
+    parallel(lambda item: run(x, g, *numbers, item * step, min((item + 1) * step, x.shape[0]), result), -(-x.shape[0] // step))
+    if not numpy.may_share_memory(result, out):
+        n, c, h, w = out.shape
+        out[...] = result.reshape(n, h, w, c).transpose(0, 3, 1, 2) if last else result.reshape(out.shape)
