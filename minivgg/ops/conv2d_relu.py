@@ -68,8 +68,9 @@ def conv2d_relu(
         return conv2d_relu(images, weight, bias, stride, padding, dilation, groups, pool=pool, algorithm=algorithm).squeeze(0)
     if not (pool and forced("max_pool2d")) and can_fuse(spec, input, pool, algorithm):
         return Conv2dReLU.apply(input, weight, bias, spec, pool, algorithm)
-    out = relu(conv2d(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), inplace=True)
-    return max_pool2d(out, 2) if pool else out
+    if pool:
+        return max_pool2d(conv2d_relu(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), 2)
+    return relu(conv2d(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), inplace=True)
 
 
 def can_fuse(spec: Conv2dSpec, input: Tensor, pool: bool, algorithm: str | None) -> bool:
