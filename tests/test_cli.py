@@ -21,7 +21,7 @@ from minivgg.cli.console import duration, size
 from minivgg.testing import check_operation
 
 COMMAND = [sys.executable, "-m", "minivgg.cli"]
-VERBS = ["demo", "summary", "train", "eval", "predict", "gradcheck", "bench", "explain", "doctor"]
+VERBS = ["demo", "summary", "train", "eval", "predict", "gradcheck", "bench", "explain", "doctor", "warmup"]
 SPEC = "n1 c8 h12 w12 k8 r3 p1"
 
 

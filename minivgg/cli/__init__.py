@@ -1,4 +1,4 @@
-"""The command line: ``minivgg demo``, ``summary``, ``train``, ``eval``, ``predict``, ``gradcheck``, ``bench``, ``explain``, ``doctor``."""
+"""The command line: ``minivgg demo``, ``summary``, ``train``, ``eval``, ``predict``, ``gradcheck``, ``bench``, ``explain``, ``doctor``, ``warmup``."""
 
 
 def main() -> None:
