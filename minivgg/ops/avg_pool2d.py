@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, device_of, namespace
+from minivgg.backend import FLOATING, device_of, empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
@@ -17,7 +17,7 @@ from minivgg.spec import Pool2dSpec
 class AvgPool2d(Function):
     def forward(self, x, spec, algorithm):
         self.spec, self.algorithm = spec, algorithm
-        out = namespace(x).empty_like(x, shape=spec.output_shape)
+        out = empty_like(x, spec.output_shape)
         with numpy.errstate(invalid="ignore", over="ignore"):
             select("avg_pool2d", spec, x.dtype, algorithm, device_of(x)).run(spec, x, out)
         return out
@@ -31,7 +31,7 @@ class AvgPool2dGradInput(Function):
 
     def forward(self, grad, spec, algorithm):
         self.spec, self.algorithm = spec, algorithm
-        out = namespace(grad).empty_like(grad, shape=spec.input_shape)
+        out = empty_like(grad, spec.input_shape)
         with numpy.errstate(invalid="ignore", over="ignore"):
             select("avg_pool2d_grad_input", spec, grad.dtype, algorithm, device_of(grad)).run(spec, grad, out)
         return out

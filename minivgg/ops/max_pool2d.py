@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, Array, device_of, namespace
+from minivgg.backend import FLOATING, Array, device_of, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
@@ -20,9 +20,8 @@ class MaxPool2d(Function):
 
     def forward(self, x, spec, algorithm, return_indices):
         self.spec, self.algorithm = spec, algorithm
-        xp = namespace(x)
-        out = xp.empty_like(x, shape=spec.output_shape)
-        numbers = xp.empty_like(out, dtype=spec.number_dtype) if return_indices or self.needs_input_grad[0] else None
+        out = empty_like(x, spec.output_shape)
+        numbers = empty_like(out, dtype=spec.number_dtype) if return_indices or self.needs_input_grad[0] else None
         select("max_pool2d", spec, x.dtype, algorithm, device_of(x)).run(spec, x, out, numbers)
         self.save_for_backward(numbers)
         return (out, positions(spec, numbers)) if return_indices else out
@@ -38,7 +37,7 @@ class MaxPool2dGradInput(Function):
     def forward(self, grad, numbers, spec, algorithm):
         self.spec, self.algorithm = spec, algorithm
         self.save_for_backward(numbers)
-        out = namespace(grad).empty_like(grad, shape=spec.input_shape)
+        out = empty_like(grad, spec.input_shape)
         select("max_pool2d_grad_input", spec, grad.dtype, algorithm, device_of(grad)).run(spec, grad, numbers, out)
         return out
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, namespace
+from minivgg.autograd import Function, Tensor, is_grad_enabled, method
+from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.cast import read_dtype, to
 from minivgg.ops.reduce import dims_of
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
 def _shifted(x, axes):
@@ -22,21 +22,57 @@ def _shifted(x, axes):
         return x - x.max(axis=axes, keepdims=True)
 
 
+@formula("softmax")
+def _softmax(shape, x, out):
+    xp = namespace(x)
+    out[...] = xp.exp(_shifted(x, 1))
+    out /= out.sum(axis=1, keepdims=True)
+
+
+@formula("log_softmax")
+def _log_softmax(shape, x, out):
+    xp = namespace(x)
+    out[...] = _shifted(x, 1)
+    out -= xp.log(xp.exp(out).sum(axis=1, keepdims=True))
+
+
+@formula("softmax_grad")
+def _softmax_grad(shape, grad, y, out):
+    namespace(grad).multiply(grad, y, out=out)
+    out -= y * out.sum(axis=1, keepdims=True)
+
+
+@formula("log_softmax_grad")
+def _log_softmax_grad(shape, grad, y, out):
+    out[...] = grad - namespace(y).exp(y) * grad.sum(axis=1, keepdims=True)
+
+
+def _along(axes, operation, *inputs):
+    """An operation on rows, with the dimension ``axes`` as the rows' own."""
+    xp, shape = namespace(inputs[0]), inputs[0].shape
+    axis = axes[0] if axes else 0
+    rows = [xp.moveaxis(x if axes else x.reshape(1), axis, -1) for x in inputs]
+    if not inputs[0].size:
+        return xp.empty_like(inputs[0])
+    matrices = [x.reshape(-1, x.shape[-1]) for x in rows]
+    out = empty(matrices[0].shape, inputs[0].dtype, inputs[0])
+    kernel(operation, out.shape, out)(out.shape, *matrices, out)
+    return xp.moveaxis(out.reshape(rows[0].shape), -1, axis).reshape(shape)
+
+
 class Softmax(Function):
     """With y the output: d/dx = y · (grad - Σ grad · y)."""
 
     def forward(self, x, axes):
         self.axes = axes
-        xp = namespace(x)
-        out = x.copy()
-        if x.size:
-            out = xp.asarray(xp.exp(_shifted(x, axes)))
-            out /= out.sum(axis=axes, keepdims=True)
+        out = _along(axes, "softmax", x)
         self.save_for_backward(out)
         return out
 
     def backward(self, grad):
         (out,) = self.saved_tensors
+        if not is_grad_enabled():
+            return Tensor(_along(self.axes, "softmax_grad", grad.array, out.array)), None
         product = grad * out
         return product - out * product.sum(self.axes, keepdim=True), None
 
@@ -46,16 +82,14 @@ class LogSoftmax(Function):
 
     def forward(self, x, axes):
         self.axes = axes
-        xp = namespace(x)
-        out = x.copy()
-        if x.size:
-            out = xp.asarray(_shifted(x, axes))
-            out -= xp.log(xp.exp(out).sum(axis=axes, keepdims=True))
+        out = _along(axes, "log_softmax", x)
         self.save_for_backward(out)
         return out
 
     def backward(self, grad):
         (out,) = self.saved_tensors
+        if not is_grad_enabled():
+            return Tensor(_along(self.axes, "log_softmax_grad", grad.array, out.array)), None
         return grad - out.exp() * grad.sum(self.axes, keepdim=True), None
 
 

@@ -218,6 +218,18 @@ def _batch_norm_grad() -> Iterator[Problem]:
         yield Problem("batch_norm_grad", batch_norm.Problem(shape, 1e-3), inputs, (shape, numbers, numbers), prepare=_its_moments)
 
 
+MATRICES = ((3, 5), (1, 70), (2, 1), (0, 3), (5, 64), (90, 500))
+
+
+def _rows(operation: str, inputs: int, prepare: Callable[[Any, list[Any]], None] = lambda spec, inputs: None) -> Callable[[], Iterator[Problem]]:
+    return lambda: (Problem(operation, shape, (shape,) * inputs, (shape,), prepare=prepare) for shape in MATRICES)
+
+
+def _logarithms(spec: Any, inputs: list[Any]) -> None:
+    """Of probabilities: none is above 0."""
+    inputs[1] = -abs(inputs[1])
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -235,6 +247,10 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "channel_sums": _channel_sums,
     "batch_norm": _batch_norm,
     "batch_norm_grad": _batch_norm_grad,
+    "softmax": _rows("softmax", 1),
+    "log_softmax": _rows("log_softmax", 1),
+    "softmax_grad": _rows("softmax_grad", 2),
+    "log_softmax_grad": _rows("log_softmax_grad", 2, _logarithms),
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }
