@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint reference bench-rivals clean
+.PHONY: demo test lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -18,6 +18,13 @@ lint: .venv/test
 
 reference: .venv/test
 	$(BIN)/python docs/make_reference.py
+
+# the pictures of docs/convolution.md, measured anew
+figures: .venv/installed
+	$(BIN)/minivgg bench --plot roofline --out docs/images/roofline.svg
+	$(BIN)/minivgg bench --plot accuracy --layer conv1_2,conv3_2,conv5_1 --out docs/images/accuracy.svg
+	$(BIN)/minivgg bench --plot timeline --batch 8 --out docs/images/timeline.svg
+	$(BIN)/minivgg bench --plot memory --batch 8 --out docs/images/memory.svg
 
 # the table of goals, beside every rival that can be installed here; ROWS="forward1 step8" measures only these
 bench-rivals: .venv-rivals/installed

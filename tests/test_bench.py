@@ -183,6 +183,23 @@ def test_every_competitor_is_validated_before_any_is_timed(plant):
     assert turns == ["first", "second", "first", "second", "first", "second", "first"]  # validation; warm-up; there; and back
 
 
+@pytest.mark.parametrize("direction", measure.DIRECTIONS)
+def test_images_lie_in_the_order_that_the_algorithm_prefers(direction, monkeypatch):
+    seen = {}
+    known = registry.algorithms(measure.DIRECTIONS[direction])
+    for name, last in (("first", False), ("last", True)):
+
+        def run(spec, *arrays, name=name):
+            seen[name] = ["last" if array.transpose(0, 2, 3, 1).flags.c_contiguous else "first" for array in arrays if array.ndim == 4]
+            known["im2col"].run(spec, *arrays)
+
+        monkeypatch.setitem(known, name, dataclasses.replace(known["im2col"], name=name, run=run, channels_last=last))
+    results = measure.measure(SMALL, direction, names=["first", "last"], replicates=1)
+    assert all(result.seconds for result in results)
+    assert seen["first"] == ["first"] * 3
+    assert seen["last"] == {"output": ["last", "first", "last"], "input": ["last", "first", "last"], "weight": ["last", "last", "first"]}[direction]
+
+
 def test_slow_competitors_have_fewer_turns(monkeypatch):
     """A call of kn2row takes a second here, one of im2col a millisecond."""
     monkeypatch.setattr(turns, "turn", lambda competitor: {"kn2row": 1.0, "im2col": 0.001}[competitor.name])

@@ -22,6 +22,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(turns, "PAUSE", 0.0)
     monkeypatch.setattr(turns, "SHORTEST", 1e-4)
     monkeypatch.setattr(ceilings, "MEMORY", 1 << 22)
+    monkeypatch.setattr(ceilings, "PAUSE", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,9 @@ MEMORY = 1 << 28
 ITEMS = 16
 """Work items for each thread."""
 
+PAUSE = 0.05
+"""Seconds before each trial: they are spread over a while, so that one of them meets the machine undisturbed."""
+
 
 @dataclass(frozen=True)
 class Ceilings:
@@ -35,8 +38,8 @@ class Ceilings:
         return f"{many}: {self.flops / 1e9:.0f} GFLOP/s, reads {self.read / 1e9:.1f} GB/s, copies {self.copy / 1e9:.1f} GB/s"
 
 
-def measure_ceilings(threads: int | None = None, trials: int = 12) -> Ceilings:
-    """Run the register tile on a few KiB, and go through 256 MiB, with so many threads (all cores, if None).
+def measure_ceilings(threads: int | None = None, trials: int = 40) -> Ceilings:
+    """Run the register tile on a few KiB, and go through 256 MiB, with so many threads (all cores, if None); some seconds.
 
     A ceiling is a best, not a median: whatever else the machine does can only lower it.
     """
@@ -58,6 +61,7 @@ def _best(work: Callable[[], int], trials: int) -> float:
     """The highest rate of several calls, of which each returns its amount of work."""
     rates = []
     for _ in range(trials + 1):
+        time.sleep(PAUSE)
         start = time.perf_counter()
         amount = work()
         rates.append(amount / (time.perf_counter() - start))

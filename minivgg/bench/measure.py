@@ -142,9 +142,18 @@ def _validate(
     result = Result(problem, direction, algorithm.name, algorithm.backend, workspace, allowed=algorithm.max_error, refusal=refusal or "")
     if refusal:
         return result, None
+    if algorithm.channels_last:  # as in a network, where each layer hands such memory on to the next
+        inputs = [_channels_last(array) if array.ndim == 4 and array.shape != spec.weight_shape else array for array in inputs]
     out = _empty(spec, direction, "float32")
+    if algorithm.channels_last and direction != "weight":
+        out = _channels_last(out)
     algorithm.run(spec, *inputs, out)
     return result, (lambda: algorithm.run(spec, *inputs, out)) if _judge(result, out, truth) else None
+
+
+def _channels_last(array: numpy.ndarray) -> numpy.ndarray:
+    """The same (N, C, H, W) numbers in (N, H, W, C) memory."""
+    return numpy.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def _judge(result: Result, found: numpy.ndarray, truth: numpy.ndarray) -> bool:
