@@ -132,35 +132,27 @@ def average_rows(x, rows, columns, divisors, out, first, last):  # pragma: no co
     """
     width, inner = x.shape[2:]
     p_count, q_count = out.shape[1:3]
+    zero = x.dtype.type(0)
     sums = numpy.empty(width * inner, x.dtype)
     for row in range(first, last):
         n, p = row // p_count, row % p_count
-        if rows[p, 0] < rows[p, 1]:
-            sums[:] = x[n, rows[p, 0]].reshape(width * inner)
-        else:
-            sums[:] = 0
-        for h in range(rows[p, 0] + 1, rows[p, 1]):
+        for i in range(sums.size):
+            sums[i] = zero
+        for h in range(rows[p, 0], rows[p, 1]):
             line = x[n, h].reshape(width * inner)
-            for i in range(width * inner):
+            for i in range(sums.size):
                 sums[i] += line[i]
         averages = out[n, p].reshape(q_count * inner)
         for q in range(q_count):
-            divisor = divisors[p, q]
-            if inner == 1:
-                total = sums.dtype.type(0)
-                for w in range(columns[q, 0], columns[q, 1]):
-                    total += sums[w]
-                averages[q] = total / divisor
-                continue
-            average = averages[q * inner : (q + 1) * inner]
-            average[:] = 0
-            for w in range(columns[q, 0], columns[q, 1]):
-                cells = sums[w * inner : (w + 1) * inner]
+            begin, end, divisor = columns[q, 0], columns[q, 1], divisors[p, q]
+            for c in range(inner):
+                averages[q * inner + c] = sums[begin * inner + c] if end > begin else zero
+            for w in range(begin + 1, end):
                 for c in range(inner):
-                    average[c] += cells[c]
+                    averages[q * inner + c] += sums[w * inner + c]
             if divisor != 1:
                 for c in range(inner):
-                    average[c] /= divisor
+                    averages[q * inner + c] /= divisor
 
 
 # The records ----------------------------------------------------------------------------------------------------------
