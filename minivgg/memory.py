@@ -73,9 +73,8 @@ class _Owner:
 
     def __init__(self, pool: Pool, segment: _Segment, piece: _Piece) -> None:
         self.pool, self.segment, self.piece = pool, segment, piece
-        array = segment.memory[piece.start : piece.start + piece.size]
-        self.__array_interface__ = array.__array_interface__
-        self.address = array.ctypes.data
+        self.__array_interface__ = segment.memory[piece.start : piece.start + piece.size].__array_interface__
+        self.address = self.__array_interface__["data"][0]
         ctypes.pythonapi.PyTraceMalloc_Track(_NUMPY_DOMAIN, ctypes.c_size_t(self.address), ctypes.c_size_t(piece.size))
 
     def __del__(self) -> None:
@@ -157,11 +156,20 @@ def _from_system(size: int) -> numpy.ndarray:
     return numpy.frombuffer(memory, numpy.uint8)
 
 
+class _Room:
+    """The part of an array's memory that begins on a cache line; so that its views know no larger array than themselves."""
+
+    __slots__ = ("__array_interface__", "room")
+
+    def __init__(self, room: numpy.ndarray, size: int) -> None:
+        self.room = room
+        address, read_only = room.__array_interface__["data"]
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": (address + -address % LINE, read_only)}
+
+
 def aligned(size: int) -> numpy.ndarray:
     """So many bytes of memory of the C library, beginning on a cache line."""
-    room = numpy.empty(size + LINE, numpy.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + size]
+    return numpy.asarray(_Room(numpy.empty(size + LINE, numpy.uint8), size))
 
 
 POOL = Pool()

@@ -22,7 +22,8 @@ class Row:
 
     ``macs``                      multiply-adds by the definition, whatever the algorithm
     ``activation_bytes``          new memory of the output: 0 for what works in place or returns a view
-    ``saved_bytes``               what backward will need and no earlier layer keeps already, parameters not counted
+    ``saved_bytes``               what backward will need and no earlier layer keeps already, parameters not counted, if each layer
+                                  is computed by itself; layers that `Sequential` computes in one pass save less
     ``gradient_bytes``            gradients of the output and of the trainable parameters
     ``workspace_bytes``           scratch memory of the chosen algorithm in forward; ``backward_workspace_bytes``: in backward
     ``receptive_field``           pixels, rows x columns; "all" behind a linear layer; "" where there are no rows and columns
