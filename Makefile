@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint reference figures bench-rivals clean
+.PHONY: demo test bounds lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -10,6 +10,10 @@ demo: .venv/installed
 # one BLAS thread: the idle ones spin, at the cost of whatever runs beside them
 test: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
+bounds: .venv/test
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.venv/bounds OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_algorithms.py tests/test_bounds.py
 
 lint: .venv/test
 	$(BIN)/ruff check .
