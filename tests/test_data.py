@@ -253,6 +253,22 @@ def test_a_pass_can_be_taken_up_anywhere(prefetch):
         assert data.asked == max(0, 11 - 3 * start)
 
 
+class OneByOne(TensorDataset):
+    """The same items, but the loader must ask for each."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("transform", [None, RandomAffine(30, (0.2, 0.1), (0.8, 1.3), fill=0.5), RandomCrop(4, padding=1)])
+def test_a_batch_at_once_is_its_items_to_the_bit(transform):
+    data = image(13, 2, 5, 4), minivgg.arange(13)
+    at_once, singly = TensorDataset(*data, transform=transform), OneByOne(*data, transform=transform)
+    assert (at_once.batch([1, 2]) is None) == isinstance(transform, RandomCrop)
+    assert singly.batch([1, 2]) is None
+    assert as_bytes(DataLoader(at_once, 5, shuffle=True).batches(seed=3)) == as_bytes(DataLoader(singly, 5, shuffle=True).batches(seed=3))
+
+
 def test_the_thread_prepares_so_many_batches_and_no_more():
     data = Noisy(100)
     batches = iter(DataLoader(data, 1, prefetch=3))

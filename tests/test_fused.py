@@ -39,3 +39,13 @@ def test_a_forced_algorithm_is_taken():
     with registry.use_algorithm(relu="reference"):
         for operation in ("relu", "relu_grad"):
             assert kernel(operation, (4,), numpy.zeros(4)) is algorithms(operation)["reference"].run
+
+
+def test_relu_in_place_gives_the_same_bits():
+    x = numpy.random.default_rng(0).standard_normal((2, 3, 40, 40)).astype("float32")
+    x[0, 0, 0, :3] = numpy.nan, -numpy.inf, -0.0
+    for array in (x, x.transpose(0, 3, 1, 2), x[:, ::2]):
+        expected, changed = numpy.empty_like(array), array.copy("K")
+        algorithms("relu")["reference"].run(array.shape, array, expected)
+        algorithms("relu")["fused"].run(array.shape, changed, changed)
+        numpy.testing.assert_array_equal(changed, expected)

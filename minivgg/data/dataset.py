@@ -28,6 +28,10 @@ class Dataset:
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__}.__len__")
 
+    def batch(self, indices: Sequence[int]) -> Any:
+        """The items at ``indices`` as one batch, like ``default_collate`` makes it of them; None if there is no shorter way to it."""
+        return None
+
 
 class TensorDataset(Dataset):
     """Tensors of one length: item i is the tuple of their i-th entries, the first one passed through ``transform``.
@@ -50,6 +54,14 @@ class TensorDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         first, *others = (tensor[index] for tensor in self.tensors)
         return (first if self.transform is None else self.transform(first), *others)
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """All entries of a tensor in one step, if the transform can take them so (``many``)."""
+        transform = None if self.transform is None else getattr(self.transform, "many", None)
+        if type(self).__getitem__ is not TensorDataset.__getitem__ or (transform is None and self.transform is not None):
+            return None
+        first, *others = (Tensor(tensor.array[indices]) for tensor in self.tensors)
+        return (first if transform is None else transform(first), *others)
 
     def __len__(self) -> int:
         return len(self.tensors[0])

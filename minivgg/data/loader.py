@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 
 from minivgg.data.collate import default_collate
+from minivgg.data.dataset import Dataset
 from minivgg.data.transforms import drawing_from
 from minivgg.errors import ArgumentError
 from minivgg.random import Generator, numpy_generator
@@ -82,9 +83,13 @@ class DataLoader:
 
     def make_batch(self, order: list[int], seed: int, b: int) -> Any:
         """Batch number ``b`` of a pass."""
+        indices = order[b * self.batch_size : (b + 1) * self.batch_size]
         with drawing_from(numpy.random.default_rng((seed, b + 1))):
+            at_once = self.dataset.batch(indices) if isinstance(self.dataset, Dataset) and self.collate_fn is default_collate else None
+            if at_once is not None:
+                return at_once
             items = []
-            for index in order[b * self.batch_size : (b + 1) * self.batch_size]:
+            for index in indices:
                 try:
                     items.append(self.dataset[index])
                 except Exception as error:

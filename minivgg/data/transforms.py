@@ -2,6 +2,9 @@
 
 ``Resize`` and ``ToTensor`` read Pillow images; the others take and return tensors (C, H, W). The random ones draw from
 the stream that the ``DataLoader`` has laid out for the batch, and elsewhere from the default generator.
+
+A transform may also have ``many``, which takes the images of a batch (N, C, H, W) at once and must give what one after the
+other would: for small images most of the time goes into the calls.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.random import numpy_generator
 
@@ -205,14 +208,16 @@ class RandomAffine:
 
     def __call__(self, image: Tensor) -> Tensor:
         _check_image("RandomAffine", image)
-        _, height, width = image.shape
-        angle, right, down, zoom = random_stream().uniform(-1, 1, 4).tolist()
-        angle *= math.radians(self.degrees)
-        right *= self.translate[0] * width
-        down *= self.translate[1] * height
+        return Tensor(self.many(Tensor(image.array[None])).array[0])
+
+    def many(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), each moved in its own way; the random numbers are those of N calls."""
+        count, _, height, width = images.shape
+        angle, right, down, zoom = random_stream().uniform(-1, 1, (count, 4)).T
         low, high = self.scale
         zoom = low + (high - low) * (zoom + 1) / 2
-        return affine(image, angle, right, down, zoom, self.fill)
+        moves = [angle * math.radians(self.degrees), right * (self.translate[0] * width), down * (self.translate[1] * height), zoom]
+        return Tensor(_moved(images.array, numpy.array(moves), self.fill))
 
 
 def affine(image: Tensor, angle: float, right: float = 0.0, down: float = 0.0, zoom: float = 1.0, fill: float = 0.0) -> Tensor:
@@ -224,21 +229,28 @@ def affine(image: Tensor, angle: float, right: float = 0.0, down: float = 0.0, z
     >>> affine(minivgg.tensor([[[1.0, 2.0, 3.0]]]), 0.0, right=0.5)
     tensor([[[0.5000, 1.5000, 2.5000]]])
     """
-    xp = namespace(image.array)
-    _, height, width = image.shape
-    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    y = xp.arange(height, dtype=image.dtype)[:, None] - ((height - 1) / 2 + down)
-    x = xp.arange(width, dtype=image.dtype) - ((width - 1) / 2 + right)
+    return Tensor(_moved(image.array[None], numpy.array([[angle], [right], [down], [zoom]]), fill)[0])
+
+
+def _moved(images: Array, moves: numpy.ndarray, fill: float) -> Array:
+    """``affine`` of images (N, C, H, W) by the columns (angle, right, down, zoom) of ``moves`` (4, N)."""
+    xp, (count, channels, height, width) = namespace(images), images.shape
+    angle, right, down, zoom = moves.reshape(4, count, 1, 1)
+    cos, sin, right, down = xp.asarray([numpy.cos(angle) / zoom, numpy.sin(angle) / zoom, right, down], images.dtype)
+    y = xp.arange(height, dtype=images.dtype)[:, None] - ((height - 1) / 2 + down)
+    x = xp.arange(width, dtype=images.dtype) - ((width - 1) / 2 + right)
     # one pixel of border holds the fill; places farther out are moved onto it
     rows = (sin * x + cos * y + ((height - 1) / 2 + 1)).clip(0, height + 1)
     columns = (cos * x - sin * y + ((width - 1) / 2 + 1)).clip(0, width + 1)
-    padded = xp.full((image.shape[0], height + 3, width + 3), fill, image.dtype)
-    padded[:, 1:-2, 1:-2] = image.array
-    below, beside = rows % 1, columns % 1
+    padded = xp.full((count, channels, height + 3, width + 3), fill, images.dtype)
+    padded[:, :, 1:-2, 1:-2] = images
     r, c = rows.astype(int), columns.astype(int)
-    upper = padded[:, r, c] * (1 - beside) + padded[:, r, c + 1] * beside
-    lower = padded[:, r + 1, c] * (1 - beside) + padded[:, r + 1, c + 1] * beside
-    return Tensor(upper * (1 - below) + lower * below)
+    below, beside = (rows - r).astype(images.dtype)[:, None], (columns - c).astype(images.dtype)[:, None]
+    planes = xp.arange(count * channels).reshape(count, channels, 1, 1) * ((height + 3) * (width + 3))
+    corner, pixels = planes + (r * (width + 3) + c)[:, None], padded.reshape(-1)
+    upper = pixels[corner] * (1 - beside) + pixels[corner + 1] * beside
+    lower = pixels[corner + width + 3] * (1 - beside) + pixels[corner + width + 4] * beside
+    return upper * (1 - below) + lower * below
 
 
 def _check_image(operation: str, image: Tensor) -> None:
