@@ -50,7 +50,7 @@ from minivgg.ops.shape import flatten, permute, reshape, squeeze, t, transpose, 
 from minivgg.ops.softmax import log_softmax, softmax
 from minivgg.ops.where import masked_fill, where
 from minivgg.random import Generator, default_generator, manual_seed
-from minivgg.registry import explain, use_algorithm
+from minivgg.registry import exact, explain, use_algorithm
 from minivgg.threads import get_num_threads, set_num_threads
 from minivgg.version import __version__
 

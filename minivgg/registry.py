@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 import importlib
+import math
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
@@ -193,7 +194,10 @@ _forced: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("minivg
 
 @contextlib.contextmanager
 def use_algorithm(**choices: str) -> Iterator[None]:
-    """Force algorithms within a block: ``with use_algorithm(conv2d="fft"):``; both gradients follow."""
+    """Force algorithms within a block: ``with use_algorithm(conv2d="fft"):``; both gradients follow.
+
+    ``"auto"`` is the usual choice, ``"exact"`` the choice among exact algorithms.
+    """
     for family, name in choices.items():
         _check_known(family, name)
     token = _forced.set({**_forced.get(), **choices})
@@ -201,6 +205,25 @@ def use_algorithm(**choices: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+EXACT = "exact"
+"""In place of a name: whichever "auto" likes best of those whose record says ``exact``."""
+
+
+def exact() -> contextlib.AbstractContextManager[None]:
+    """Within the block convolutions add up the products of the definition, and so do their gradients: no Winograd, no FFT.
+
+    The same as ``use_algorithm(conv2d="exact")``, or ``MINIVGG_CONV2D=exact`` for a process. On small integers the results
+    are then exact to the bit; on others the error is that of the sum in its precision alone. What it costs, ``explain`` says.
+
+    >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
+    'winograd_f4'
+    >>> with exact():
+    ...     explain("n1 c64 h112 w112 k64 r3 p1").chosen
+    'direct'
+    """
+    return use_algorithm(conv2d=EXACT)
 
 
 def forced(family: str, argument: str | None = None) -> str | None:
@@ -216,14 +239,17 @@ def _check_known(family: str, name: str) -> None:
     known = algorithms(family)
     if not known:
         raise ArgumentError("use_algorithm", f"{family!r} has no algorithms to choose from; {', '.join(operations_with_algorithms())} have")
-    if name not in known and name != "auto":
+    if name not in known and name not in ("auto", EXACT):
         raise ArgumentError(family, f"there is no algorithm {name!r}; there are {', '.join(known)}")
 
 
 def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm:
-    """The algorithm to run on ``device``: the forced one if it applies, else the first of the policy's list that does."""
+    """The algorithm to run on ``device``: the forced one if it applies, else the first of the policy's list that does.
+
+    ``name`` may be ``"exact"``. An algorithm that takes unreasonably much scratch memory is passed over.
+    """
     known = algorithms(operation)
-    if name is not None:
+    if name not in (None, EXACT):
         if name not in known:
             raise UnsupportedError(operation, f"{name} has no kernel for it; {', '.join(known)} have")
         refusal = known[name].refusal(spec, dtype, device)
@@ -231,10 +257,26 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
             raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
         return known[name]
     for preferred, _ in _POLICIES[operation](spec, dtype):
-        if known[preferred].refusal(spec, dtype, device) is None:
+        if known[preferred].refusal(spec, dtype, device) is None and _passed_over(known[preferred], spec, dtype, name) is None:
             return known[preferred]
-    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, device=device))
+    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, name, device))
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
+
+
+MUCH_MEMORY, OPERANDS = 512 << 20, 1.5
+"""Bytes of scratch memory that nobody minds; and how often the size of the problem's own arrays, where these are larger."""
+
+
+def _passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
+    """Why it is not taken unless the user asks for it by name, though it could compute this; or None."""
+    if name == EXACT and not algorithm.exact:
+        return "it is not exact"
+    shapes = [getattr(spec, f"{array}_shape") for array in ("input", "weight", "output") if hasattr(spec, f"{array}_shape")]
+    operands = dtype.itemsize * sum(math.prod(shape) for shape in shapes)
+    needed = algorithm.workspace(spec, dtype) if shapes else 0
+    if needed <= max(MUCH_MEMORY, OPERANDS * operands):
+        return None
+    return f"it takes {needed >> 20} MiB of scratch memory, the arrays themselves {operands >> 20} MiB"
 
 
 SMALL = 1 << 12
@@ -267,22 +309,27 @@ class Candidate:
 def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> list[Candidate]:
     """Every algorithm with the sentence that speaks for it or refuses it on ``device``, the preferred ones first.
 
-    The chosen one is ``name`` if that is given, else the first of the policy's list that applies; none may be.
+    The chosen one is ``name`` if that is given, else the first of the policy's list that applies and is not passed over
+    (for its scratch memory, or because only an exact one is wanted); none may be.
     """
     known = algorithms(operation)
     ranked = dict(_POLICIES[operation](spec, dtype))
     result: list[Candidate] = []
     for each in [*ranked, *(other for other in known if other not in ranked)]:
         refusal = known[each].refusal(spec, dtype, device)
+        left_out = None if refusal or each not in ranked else _passed_over(known[each], spec, dtype, name)
         if refusal:
             reason = f"asked for, but {refusal}" if each == name else refusal
         elif each == name:
             reason = "asked for"
         elif not known[each].automatic:
             reason = "never chosen by itself: for reading and testing"
+        elif left_out:
+            reason = f"passed over: {left_out}"
         else:
             reason = ranked.get(each, "only on request")
-        wanted = each == name if name is not None else each in ranked and not any(better.chosen for better in result)
+        by_itself = each in ranked and not left_out and not any(better.chosen for better in result)
+        wanted = by_itself if name in (None, EXACT) else each == name
         result.append(Candidate(each, wanted and not refusal, not refusal, reason, 0 if refusal else known[each].workspace(spec, dtype)))
     return result
 

@@ -153,7 +153,8 @@ POLICY = [  # problem, what "auto" takes on the processor, and what it takes amo
     ("n1 c3 h224 w224 k64 r3 p1", "direct", "im2col"),
     ("n1 c256 h56 w56 k256 r1", "direct", "im2col"),
     ("n1 c64 h56 w56 k64 r15 p7", "direct", "kn2row"),  # 3136 columns of 14400
-    ("n8 c64 h56 w56 k64 r11 p5", "fft", "fft"),
+    ("n8 c64 h64 w64 k64 r31 p15", "fft", "fft"),
+    ("n256 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),  # many multiply-adds a point, but few taps
     ("n1 c512 h7 w7 k4096 r7", None, "im2col"),  # a linear layer: one long column
     ("n1 c512 h256 w256 k1 r256", None, "kn2row"),  # a column that im2col refuses
 ]
@@ -181,6 +182,48 @@ def test_when_nothing_applies_every_sentence_is_told(monkeypatch):
         monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(_picky("conv2d", f"no {name} today"), name=name))
     with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*im2col: no im2col today; kn2row: no kn2row today"):
         select("conv2d", plain, float32)
+
+
+def test_exact_takes_the_best_of_the_exact_ones_and_the_gradients_follow(ran, monkeypatch):
+    w3 = Conv2dSpec.parse("n1 c64 h112 w112 k64 r3 p1")
+    for name in ("winograd_f4", "winograd_f2", "fft"):
+        assert not algorithms("conv2d")[name].exact
+    with minivgg.exact():
+        for problem, _, _ in POLICY:
+            for direction in DIRECTIONS:
+                assert algorithms(direction)[minivgg.explain(problem, direction).chosen].exact
+        assert re.search(r"  winograd_f4 .* passed over: it is not exact$", str(minivgg.explain(w3)), re.MULTILINE)
+        x, w = minivgg.randn(1, 16, 8, 8, requires_grad=True), minivgg.randn(16, 16, 3, 3, requires_grad=True)
+        out = F.conv2d(x, w)
+    out.sum().backward()  # outside
+    assert sorted(ran) == [(direction, "direct") for direction in DIRECTIONS]
+    with minivgg.exact(), minivgg.use_algorithm(conv2d="winograd_f4"):
+        assert forced("conv2d") == "winograd_f4"
+    monkeypatch.setenv("MINIVGG_CONV2D", "exact")
+    assert minivgg.explain(w3).chosen == "direct"
+
+
+def test_exact_is_exact_on_integers():
+    rng = numpy.random.default_rng(0)
+    x, w = (minivgg.tensor(rng.integers(-9, 10, shape).astype("float32")) for shape in ((2, 32, 12, 12), (32, 32, 3, 3)))
+    truth = F.conv2d(x.to("float64"), w.to("float64"), padding=1, algorithm="loops").numpy()
+    with minivgg.exact():
+        assert numpy.array_equal(F.conv2d(x, w, padding=1).numpy(), truth)
+    assert not numpy.array_equal(F.conv2d(x, w, padding=1).numpy(), truth)
+
+
+def test_when_no_exact_one_applies_every_sentence_is_told(monkeypatch):
+    for name, algorithm in list(algorithms("conv2d").items()):
+        monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(algorithm, exact=False))
+    with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*direct: passed over: it is not exact"):
+        select("conv2d", plain, float32, "exact")
+
+
+def test_too_much_scratch_memory_is_passed_over_unless_asked_for():
+    linear = Conv2dSpec.parse("n1 c512 h7 w7 k4096 r7")
+    text = str(minivgg.explain(linear))
+    assert re.search(r"^  direct +784.68 MiB  passed over: it takes 784 MiB of scratch memory, the arrays themselves 392 MiB$", text, re.MULTILINE)
+    assert select("conv2d", linear, float32, "direct").name == "direct"
 
 
 # explain --------------------------------------------------------------------------------------------------------------

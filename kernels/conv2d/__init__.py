@@ -11,8 +11,8 @@ LONG_COLUMN, MANY_PLACES = 8192, 256
 FEW = 16
 """Channels below which Winograd's transforms cost more than the multiplications that they save."""
 
-FFT_POINT = 500
-"""Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds in a matrix product."""
+FFT_POINT = 1000
+"""Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds of the direct convolution."""
 
 
 @policy("conv2d")
@@ -34,7 +34,6 @@ def choose(spec, dtype):
     ]
     if column > LONG_COLUMN and spec.n * spec.p * spec.q > MANY_PLACES:
         order.reverse()
-    if spec.macs > FFT_POINT * points:
-        order.insert(0, ("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT} on it is the fastest"))
-        return order + fast
+    if spec.macs > FFT_POINT * points and spec.r * spec.s > 9:  # frequencies take products too: nine taps are never worth it
+        fast.insert(0, ("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT:,} on it is the fastest"))
     return fast + order

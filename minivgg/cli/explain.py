@@ -22,13 +22,9 @@ def explain(
         minivgg explain "n8 c96 h27 w27 k256 r5 p2 g2" --operation conv2d_grad_weight
         MINIVGG_CONV2D=fft minivgg train        the same choice, forced
     """
-    from dataclasses import asdict
-
-    import numpy
-
     from minivgg.cli.console import console, print_json, size, table
     from minivgg.errors import ArgumentError
-    from minivgg.registry import candidates
+    from minivgg.registry import explain as explanation
     from minivgg.spec import Conv2dSpec
 
     spec = Conv2dSpec.parse(problem)
@@ -37,10 +33,10 @@ def explain(
         raise ArgumentError("explain", f"there is no operation {operation!r}; there are {', '.join(directions)}")
     if dtype not in ("float32", "float64"):
         raise ArgumentError("explain", f"dtype must be float32 or float64, got {dtype!r}")
-    answers = {name: candidates(name, spec, numpy.dtype(dtype)) for name in ([operation] if operation else directions)}
+    answers = {name: explanation(spec, name, dtype) for name in ([operation] if operation else directions)}
     if json:
         shapes = {"input": spec.input_shape, "weight": spec.weight_shape, "output": spec.output_shape}
-        choices = {name: [asdict(candidate) for candidate in found] for name, found in answers.items()}
+        choices = {name: found.as_dict()["candidates"] for name, found in answers.items()}
         print_json({"problem": str(spec), "dtype": dtype, "macs": spec.macs, "shapes": shapes, "candidates": choices})
         return
 
@@ -52,7 +48,7 @@ def explain(
     for name, found in answers.items():
         rows = table(name, "", "algorithm", "why", "scratch memory", left=3)
         rows.columns[0].min_width, rows.columns[2].no_wrap = None, False
-        for candidate in found:
+        for candidate in found.candidates:
             mark, style = ("▶", "bold green") if candidate.chosen else ("", "" if candidate.applies else "dim")
             rows.add_row(mark, candidate.name, candidate.reason, size(candidate.workspace) if candidate.applies else "-", style=style)
         out.print(rows)
