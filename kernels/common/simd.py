@@ -92,6 +92,13 @@ class Vectors:
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
         self.builder.store(value, self.builder.bitcast(pointer, self.type.as_pointer())).align = self.size
 
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Bring a line into the second cache; an address that does not exist does no harm."""
+        i8, i32, module = ir.IntType(8).as_pointer(), ir.IntType(32), self.builder.module
+        name = "llvm.prefetch.p0i8"
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32]), name)
+        self.builder.call(function, [self.builder.bitcast(pointer, i8), *(ir.Constant(i32, value) for value in (0, 2, 1))])
+
     def broadcast(self, scalar: ir.Value) -> ir.Value:
         lane = ir.IntType(32)
         undefined = ir.Constant(self.type, ir.Undefined)
@@ -179,8 +186,11 @@ def _rows_of(v: Vectors, rows: int, base: ir.Value, row: Any) -> Tile:
     return {(i, j): v.at(base, v.builder.mul(row, integer(i)), integer(j * v.count)) for i in range(rows) for j in range(VECTORS)}
 
 
-def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any) -> Tile:
-    """Write the loop start + Σ a[:, step] · b[step, :] over ``depth`` >= 1 steps; all its sums stay in registers."""
+def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, ahead: Any = None) -> Tile:
+    """Write the loop start + Σ a[:, step] · b[step, :] over ``depth`` >= 1 steps; all its sums stay in registers.
+
+    ``ahead``: the elements of b so far behind are fetched into the second cache meanwhile.
+    """
     builder = v.builder
     a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(rows)]
     before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
@@ -190,6 +200,9 @@ def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any
     step, a_offset, b_pointer = builder.phi(INTEGER), builder.phi(INTEGER), builder.phi(b.type)
     sums = {place: builder.phi(v.type) for place in start}
     row_of_b = [v.load(v.at(b_pointer, integer(j * v.count))) for j in range(VECTORS)]
+    if ahead is not None:
+        for j in range(VECTORS):
+            v.prefetch(v.at(b_pointer, ahead, integer(j * v.count)))
     new = {}
     for i in range(rows):
         scalar = v.broadcast(builder.load(v.at(a_rows[i], a_offset)))
@@ -209,7 +222,20 @@ def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any
 
 
 def _add_products(
-    v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, chunk: Any
+    v: Vectors,
+    rows: int,
+    a: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    depth: Any,
+    a_row: Any,
+    a_column: Any,
+    b_row: Any,
+    c_row: Any,
+    d_row: Any,
+    chunk: Any,
+    ahead: Any = None,
 ) -> None:
     """Write C = D + A · B, where every ``chunk`` of the depth is summed up by itself: rounding errors grow with √chunk, not √depth."""
     builder = v.builder
@@ -222,7 +248,7 @@ def _add_products(
     here = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
     zeros = {(i, j): v.constant(0) for i in range(rows) for j in range(VECTORS)}
     a_here, b_here = v.at(a, builder.mul(done, a_column)), v.at(b, builder.mul(done, b_row))
-    products = _sum_products(v, rows, zeros, a_here, b_here, here, a_row, a_column, b_row)
+    products = _sum_products(v, rows, zeros, a_here, b_here, here, a_row, a_column, b_row, ahead)
     sources, targets = _rows_of(v, rows, so_far, so_far_row), _rows_of(v, rows, c, c_row)
     for place, product in products.items():
         v.store(builder.fadd(v.load(sources[place]), product), targets[place])
@@ -271,7 +297,7 @@ def gemm_rows(
         if count > ROWS // 2:
             choice.add_case(integer(count), block)
         builder.position_at_end(block)
-        _add_products(v, count, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row, chunk)
+        _add_products(v, count, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row, chunk, v.builder.mul(depth, b_row))
         builder.branch(after)
     builder.position_at_end(after)
 
