@@ -9,6 +9,7 @@ The m x m tile of dy is the filter, the n x n tile of x the input, n = m + 2, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy
@@ -49,6 +50,17 @@ def accumulate_points(v, wt, total, count, first, last, depth, tile):  # pragma:
 
 
 @compiled
+def accumulate_tiles(x, dy, first, last, top, left, tiles_h, tiles_w, m, vector, tile, v, wt, total, grid):  # pragma: no cover compiled
+    """Transform tiles first to last and add them to M, block by block: where M is small, all of it stays in one core's cache."""
+    room = v.shape[2]
+    for block in range(first, last, room):
+        end = min(block + room, last)
+        transform_tiles(x, block, end, block, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
+        transform_tiles(dy, block, end, block, 0, 0, tiles_h, tiles_w, m, True, vector, wt, grid)
+        accumulate_points(v, wt, total, end - block, 0, v.shape[0], room, tile)
+
+
+@compiled
 def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no cover compiled
     """dw[k, c] = A'ᵀ M[k, c] A' for the filters first to last."""
     zero, size = dw.dtype.type(0), dw.itemsize
@@ -73,47 +85,95 @@ def _shares(count: int, threads: int) -> list[tuple[int, int]]:
     return [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 
-def _room(tiles: int, m: int, width: int, height: int, size: int) -> int:
-    """Tiles of a block."""
-    return min(max(tiles, 1), max(DEPTH, BLOCK_BYTES // ((m + 2) ** 2 * (width + height) * size)))
+SMALL_BYTES = 1280 << 10
+"""An M up to which each part of the tiles has an M of its own, and no thread waits for another until the end."""
+
+PARTS = 16
+"""Parts of the tiles then; fixed, because the order of sums must not depend on the threads."""
+
+
+class _Sizes:
+    """Extents of the arrays V (points, panels, room, columns), W (points, panels, room, rows) and M (points, panels, height, columns)."""
+
+    def __init__(self, c: int, k: int, tiles: int, m: int, dtype: numpy.dtype) -> None:
+        self.points, self.columns, self.rows = (m + 2) ** 2, tile_columns(dtype), panel_rows(dtype)
+        self.width, self.height = round_up(c, self.columns), round_up(k, self.rows)
+        self.small = self.points * self.width * self.height * dtype.itemsize <= SMALL_BYTES
+        tile_bytes = self.points * (self.width + self.height) * dtype.itemsize
+        room = max(16, min(DEPTH, (1 << 20) // tile_bytes)) if self.small else max(DEPTH, BLOCK_BYTES // tile_bytes)
+        self.parts = max(1, min(PARTS, -(-tiles // room))) if self.small else 1
+        self.room = min(room, max(tiles, 1))
+
+    def tiles(self, dtype: numpy.dtype) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """V, W, and the tile that those at the border go through."""
+        v = empty((self.points, self.width // self.columns, self.room, self.columns), dtype)
+        return v, empty((self.points, self.height // self.rows, self.room, self.rows), dtype), self.tile(dtype)
+
+    def tile(self, dtype: numpy.dtype) -> numpy.ndarray:
+        side = math.isqrt(self.points)
+        return empty((side, side, max(self.width, self.height)), dtype)
+
+    def sums(self, dtype: numpy.dtype) -> numpy.ndarray:
+        """Every part's M, all 0."""
+        sums = empty((self.parts, self.points, self.width // self.columns, self.height, self.columns), dtype)
+        sums[...] = 0
+        return sums
+
+    def bytes(self, dtype: numpy.dtype, threads: int) -> int:
+        """All of these at once."""
+        copies = threads if self.small else 1
+        tiles = copies * self.room * (self.width + self.height) + threads * max(self.width, self.height)
+        return dtype.itemsize * self.points * (tiles + (self.parts + 1) * self.width * self.height)
 
 
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
     """dw (K, C, 3, 3) of y = conv(x, w), from x (N, H, W, C) and dy (N, P, Q, K) in channels-last memory."""
-    (images, p, q, k), c, dtype = dy.shape, x.shape[3], x.dtype
-    vector, columns, rows, points = lanes(dtype), tile_columns(dtype), panel_rows(dtype), (m + 2) ** 2
+    (images, p, q, k), dtype = dy.shape, x.dtype
     tiles_h, tiles_w = -(-p // m), -(-q // m)
     tiles = images * tiles_h * tiles_w
-    width, height = round_up(c, columns), round_up(k, rows)
-    room = _room(tiles, m, width, height, dtype.itemsize)
-    v, wt = empty((points, width // columns, room, columns), dtype), empty((points, height // rows, room, rows), dtype)
-    total = empty((points, width // columns, height, columns), dtype)
-    total[...] = 0
-    spans = _shares(points, get_num_threads())
-    for block in range(0, tiles, room):
-        count = min(room, tiles - block)
+    sizes = _Sizes(x.shape[3], k, tiles, m, dtype)
+    sums = sizes.sums(dtype)
+    places = top, left, tiles_h, tiles_w, m
+    if sizes.small:
+        ends = [tiles * part // sizes.parts for part in range(sizes.parts + 1)]
+
+        def work(part: int) -> None:
+            v, wt, grid = sizes.tiles(dtype)
+            accumulate_tiles(x, dy, ends[part], ends[part + 1], *places, lanes(dtype), PANEL_ROWS, v, wt, sums[part], grid)
+
+        parallel(work, sizes.parts)
+    else:
+        _accumulate_in_blocks(x, dy, places, tiles, sizes, sums[0])
+    total = sums.sum(0) if sizes.parts > 1 else sums[0]
+    shares = _shares(k, get_num_threads())
+    parallel(lambda item: transform_weights(total, dw, *shares[item], m, lanes(dtype), empty((3, 3, sizes.width), dtype)), len(shares))
+
+
+def _accumulate_in_blocks(x: numpy.ndarray, dy: numpy.ndarray, places: tuple[int, ...], tiles: int, sizes: _Sizes, total: numpy.ndarray) -> None:
+    """Where M is large there is one: the threads share out the tiles of a block to transform them, then the points to add them up."""
+    top, left, *rest = places
+    v, wt, _ = sizes.tiles(x.dtype)
+    spans, vector = _shares(sizes.points, get_num_threads()), lanes(x.dtype)
+    for block in range(0, tiles, sizes.room):
+        count = min(sizes.room, tiles - block)
         shares = _shares(count, get_num_threads())
 
         def transform(item: int, block: int = block, shares: list[tuple[int, int]] = shares) -> None:
             first, last = (block + edge for edge in shares[item])
-            grid = empty((m + 2, m + 2, max(width, height)), dtype)
-            transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
-            transform_tiles(dy, first, last, block, 0, 0, tiles_h, tiles_w, m, True, vector, wt, grid)
+            grid = sizes.tile(x.dtype)
+            transform_tiles(x, first, last, block, top, left, *rest, False, vector, v, grid)
+            transform_tiles(dy, first, last, block, 0, 0, *rest, True, vector, wt, grid)
 
         def accumulate(item: int, count: int = count) -> None:
             accumulate_points(v, wt, total, count, *spans[item], DEPTH, PANEL_ROWS)
 
         parallel(transform, len(shares))
         parallel(accumulate, len(spans))
-    shares = _shares(k, get_num_threads())
-    parallel(lambda item: transform_weights(total, dw, *shares[item], m, vector, empty((3, 3, width), dtype)), len(shares))
 
 
 def weight_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
     def workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-        points, width, height = (m + 2) ** 2, round_up(spec.c, tile_columns(dtype)), round_up(spec.k, panel_rows(dtype))
-        room = _room(spec.n * -(-spec.p // m) * -(-spec.q // m), m, width, height, dtype.itemsize)
-        blocks = points * (room * (width + height) + height * width + get_num_threads() * max(width, height))
-        return dtype.itemsize * (blocks + spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q))
+        sizes = _Sizes(spec.c, spec.k, spec.n * -(-spec.p // m) * -(-spec.q // m), m, dtype)
+        return sizes.bytes(dtype, get_num_threads()) + dtype.itemsize * spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
 
     return workspace
