@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from minivgg.memory import LARGE, POOL, aligned
+from minivgg.memory import LARGE, PAGE, POOL, aligned
 
 Array = Any
 """A ``numpy.ndarray`` or a ``cupy.ndarray``."""
@@ -61,15 +61,17 @@ def to_numpy(array: Array) -> numpy.ndarray:
 
 
 def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
-    """An array in row-major order with undefined contents, in the memory of ``like``; on the host it begins on a cache line.
+    """An array in row-major order with undefined contents, in the memory of ``like``; on the host, from a page on, it begins on a cache line.
 
-    >>> empty((3, 5), "float32").ctypes.data % 64
+    >>> empty((30, 50), "float32").ctypes.data % 64
     0
     """
     if like is not None and not isinstance(like, numpy.ndarray):
         return namespace(like).empty(shape, dtype)
     dtype = numpy.dtype(dtype)
     size = dtype.itemsize * math.prod(shape)
+    if size < PAGE:
+        return numpy.empty(shape, dtype)
     return (POOL.take(size) if size >= LARGE else aligned(size)).view(dtype).reshape(shape)
 
 

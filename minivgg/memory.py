@@ -172,6 +172,10 @@ def aligned(size: int) -> numpy.ndarray:
     return numpy.asarray(_Room(numpy.empty(size + LINE, numpy.uint8), size))
 
 
+numpy.empty(16 * LARGE, numpy.uint8)
+"""Freed at once. Until a program frees a piece so large, glibc returns every piece from 128 KiB on to the system at once; from
+then on it keeps twice as much (mallopt(3): the dynamic mmap threshold). A step of a small network had 1700 page faults otherwise."""
+
 POOL = Pool()
 
 if hasattr(os, "register_at_fork"):  # another thread may hold the lock at that moment; it does not live on in the child

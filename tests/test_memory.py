@@ -10,7 +10,7 @@ import pytest
 
 import minivgg
 from minivgg.backend import empty
-from minivgg.memory import LARGE, LINE, Pool
+from minivgg.memory import LARGE, LINE, PAGE, Pool
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_tracemalloc_sees_the_arrays_and_not_the_segments(pool):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("size", [1, 1000, LARGE - 1, LARGE, 3 * LARGE + 5])
+@pytest.mark.parametrize("size", [PAGE, PAGE + 1000, LARGE - 1, LARGE, 3 * LARGE + 5])
 def test_arrays_begin_on_a_cache_line(size):
     array = empty((size,), "uint8")
     assert array.size == size

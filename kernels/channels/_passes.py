@@ -6,6 +6,8 @@ sums side by side, because the order of a sum is fixed, and one sum after the ot
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 
 from minivgg.kernels.common.jit import compiled
@@ -21,15 +23,32 @@ ROWS = 128
 
 
 @compiled
-def sums_of_pixels(x, g, center, square, first, last, sums, products):  # pragma: no cover compiled
-    """Channels last, pixels first to last of (pixels, C): Σ g and Σ g · d for each channel, d = x - center; with ``square`` d takes g's place."""
-    channels = x.shape[1]
-    for i in range(first, last):
-        for c in range(channels):
-            d = x[i, c] - center[c]
-            value = d if square else g[i, c]
-            sums[c] += value
-            products[c] += value * d
+def sums_of_pixels(x, g, center, square, first, last, parts, sums, products):  # pragma: no cover compiled
+    """Channels last, pixels first to last of (pixels, C): Σ g and Σ g · d for each channel, d = x - center; with ``square`` d takes g's place.
+
+    ROWS pixels at a time are added up in x's own precision, four in a step.
+    """
+    some, others = parts[0], parts[1]
+    for begin in range(first, last, ROWS):
+        end = min(begin + ROWS, last)
+        whole = begin + (end - begin) // 4 * 4
+        parts[:] = 0
+        for i in range(begin, whole, 4):
+            x0, x1, x2, x3, g0, g1, g2, g3 = x[i], x[i + 1], x[i + 2], x[i + 3], g[i], g[i + 1], g[i + 2], g[i + 3]
+            for c in range(some.size):
+                d0, d1, d2, d3 = x0[c] - center[c], x1[c] - center[c], x2[c] - center[c], x3[c] - center[c]
+                v0, v1, v2, v3 = (d0, d1, d2, d3) if square else (g0[c], g1[c], g2[c], g3[c])
+                some[c] += (v0 + v1) + (v2 + v3)
+                others[c] += (v0 * d0 + v1 * d1) + (v2 * d2 + v3 * d3)
+        for i in range(whole, end):
+            for c in range(some.size):
+                d = x[i, c] - center[c]
+                value = d if square else g[i, c]
+                some[c] += value
+                others[c] += value * d
+        for c in range(some.size):
+            sums[c] += some[c]
+            products[c] += others[c]
 
 
 @compiled
@@ -103,6 +122,24 @@ def combine_planes(x, g, factor, slope, center, offset, first, last, out):  # pr
             out[plane, i] = factor[c] * g[plane, i] + (slope[c] * (x[plane, i] - center[c]) + offset[c])
 
 
+@compiled
+def scale_pixels(x, slope, center, offset, first, last, out):  # pragma: no cover compiled
+    """Channels last: out = slope · (x - center) + offset, each number that of the channel."""
+    for i in range(first, last):
+        row, result = x[i], out[i]
+        for c in range(slope.size):
+            result[c] = slope[c] * (row[c] - center[c]) + offset[c]
+
+
+@compiled
+def scale_planes(x, slope, center, offset, first, last, out):  # pragma: no cover compiled
+    """Row by row: the same."""
+    for plane in range(first, last):
+        c = plane % center.size
+        for i in range(x.shape[1]):
+            out[plane, i] = slope[c] * (x[plane, i] - center[c]) + offset[c]
+
+
 def lines(last: bool, *arrays: numpy.ndarray) -> list[numpy.ndarray]:
     """The arrays as (pixels, C), ``last``, or as (planes, pixels); copied if they lie otherwise."""
     result = []
@@ -146,7 +183,7 @@ def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: 
     def work(item: int) -> None:
         begin, end = item * step, min((item + 1) * step, x.shape[0])
         if last:
-            sums_of_pixels(x, g, center, square, begin, end, sums[item], products[item])
+            sums_of_pixels(x, g, center, square, begin, end, numpy.empty((2, channels), x.dtype), sums[item], products[item])
         else:
             sums_of_planes(x, g, center, square, begin, end, sums.reshape(-1), products.reshape(-1))
 
@@ -154,15 +191,25 @@ def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: 
     return sums.sum(0), products.sum(0)
 
 
+def scale(x: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, out: numpy.ndarray) -> None:
+    """out = slope · (x - center) + offset with numbers a channel."""
+    _by_item(scale_pixels, scale_planes, [x], [slope, center, offset], out)
+
+
 def combine(
     x: numpy.ndarray, g: numpy.ndarray, factor: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, out: numpy.ndarray
 ) -> None:
     """out = factor · g + slope · (x - center) + offset with numbers a channel."""
+    _by_item(combine_pixels, combine_planes, [x, g], [factor, slope, center, offset], out)
+
+
+def _by_item(pixels: Any, planes: Any, arrays: list[numpy.ndarray], numbers: list[numpy.ndarray], out: numpy.ndarray) -> None:
     last = is_channels_last(out)
-    numbers = [number.astype(out.dtype) for number in (factor, slope, center, offset)]
-    x, g, result = lines(last, x, g, out)
-    run, step = combine_pixels if last else combine_planes, max(1, ITEM // max(x.shape[1], 1))
-    parallel(lambda item: run(x, g, *numbers, item * step, min((item + 1) * step, x.shape[0]), result), -(-x.shape[0] // step))
+    numbers = [number.astype(out.dtype) for number in numbers]
+    *arrays, result = lines(last, *arrays, out)
+    run, rows = pixels if last else planes, result.shape[0]
+    step = max(1, ITEM // max(result.shape[1], 1))
+    parallel(lambda item: run(*arrays, *numbers, item * step, min((item + 1) * step, rows), result), -(-rows // step))
     if not numpy.may_share_memory(result, out):
         n, c, h, w = out.shape
         out[...] = result.reshape(n, h, w, c).transpose(0, 3, 1, 2) if last else result.reshape(out.shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from minivgg.kernels.channels._passes import ITEM, combine, plain_sums, two_sums
+from minivgg.kernels.channels._passes import ITEM, combine, plain_sums, scale, two_sums
 from minivgg.kernels.common.layout import copies
 from minivgg.registry import algorithm
 
@@ -39,8 +39,8 @@ def _norm_bytes(spec: Any, dtype: numpy.dtype) -> int:
 @algorithm("batch_norm", backend="numba", exact=False, workspace=_norm_bytes)
 def batch_norm(spec, x, w, b, out, mean, variance):
     mean[...], variance[...] = moments(x)
-    scale = (variance.astype(float) + spec.eps) ** -0.5 * (1 if w is None else w)
-    combine(x, x, numpy.zeros(mean.size), scale, mean, numpy.zeros(mean.size) if b is None else b, out)
+    slope = (variance.astype(float) + spec.eps) ** -0.5 * (1 if w is None else w)
+    scale(x, slope, mean, numpy.zeros(mean.size) if b is None else b, out)
 
 
 @algorithm("batch_norm_grad", backend="numba", exact=False, workspace=_norm_bytes)
@@ -49,5 +49,5 @@ def batch_norm_grad(spec, grad, x, w, mean, variance, dx, dw, db):
     sums, products = two_sums(x, grad, mean, False)
     count = x.size // x.shape[1]
     dw[...], db[...] = products * root, sums
-    scale = root if w is None else root * w
-    combine(x, grad, scale, -scale * root * root * products / count, mean, -scale * sums / count, dx)
+    factor = root if w is None else root * w
+    combine(x, grad, factor, -factor * root * root * products / count, mean, -factor * sums / count, dx)

@@ -78,12 +78,15 @@ def flat(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: nu
     >>> out[0]
     array([-1., -1., -1.])
     """
+    if all(x.flags.c_contiguous for x in (*outputs, *inputs)):
+        compute(*(x.reshape(-1) for x in outputs), *(writable(x).reshape(-1) for x in inputs))
+        return
     dense = not outputs[0].size or numpy.may_share_memory(outputs[0].ravel("K"), outputs[0])
     order = outputs[0] if dense else numpy.empty(outputs[0].shape)
     steps = _steps(order)
 
     def line(x: numpy.ndarray) -> numpy.ndarray:
-        if _steps(x) != steps:
+        if (x.strides != order.strides or x.itemsize != order.itemsize) and _steps(x) != steps:
             copied = numpy.empty_like(order, dtype=x.dtype)
             copied[...] = x
             x = copied

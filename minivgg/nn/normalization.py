@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minivgg.autograd import Tensor, no_grad
+from minivgg.autograd import Tensor
 from minivgg.creation import empty, ones, tensor, zeros
 from minivgg.errors import ShapeError
 from minivgg.nn import functional as F
@@ -43,8 +43,7 @@ class _BatchNorm(Module):
             raise ShapeError(type(self).__name__, f"expects {' or '.join(map(str, self.dims))} dimensions, got {input.ndim}", input=input.shape)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
+            self.num_batches_tracked.array += 1
             if self.momentum is None:  # the plain mean over all batches so far
                 momentum = 1.0 / self.num_batches_tracked.item()
         batch_statistics = self.training or self.running_mean is None

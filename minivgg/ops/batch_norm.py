@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, is_grad_enabled, no_grad
-from minivgg.backend import FLOATING, empty, empty_like
+from minivgg.autograd import Function, Tensor, is_grad_enabled
+from minivgg.backend import FLOATING, Array, empty, empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
@@ -160,15 +160,20 @@ def batch_norm(
         out, mean, variance = BatchNorm.apply(input, weight, bias, eps)
         scale = shift = None
         if running_mean is not None and running_var is not None:
-            with no_grad():
-                running_mean.copy_((1 - momentum) * running_mean + momentum * mean.reshape(-1))
-                running_var.copy_((1 - momentum) * running_var + momentum * count / (count - 1) * variance.reshape(-1))
+            _move(running_mean, momentum, mean.array)
+            _move(running_var, momentum, variance.array * (count / (count - 1)))
     elif not training and running_mean is not None and running_var is not None:
         scale = (running_var + eps) ** -0.5 if weight is None else (running_var + eps) ** -0.5 * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
     if scale is None and shift is None:
         return out
     return ScaleAndShift.apply(out, *(None if numbers is None else numbers.reshape(channels) for numbers in (scale, shift)))
+
+
+def _move(running: Tensor, momentum: float, batch: Array) -> None:
+    """running = (1 - momentum) · running + momentum · batch, in place and not recorded."""
+    running.array[...] = (1 - momentum) * running.array + momentum * batch
+    running._version[0] += 1  # a graph that saved the old values must notice
 
 
 def _check(

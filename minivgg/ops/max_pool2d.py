@@ -37,7 +37,7 @@ class MaxPool2dGradInput(Function):
     def forward(self, grad, numbers, spec, algorithm):
         self.spec, self.algorithm = spec, algorithm
         self.save_for_backward(numbers)
-        out = empty_like(grad, spec.input_shape)
+        out = empty_like(numbers, spec.input_shape, grad.dtype)  # in the memory order of the input, whatever that of the gradient
         select("max_pool2d_grad_input", spec, grad.dtype, algorithm, device_of(grad)).run(spec, grad, numbers, out)
         return out
 
