@@ -10,6 +10,7 @@ Kernels pass addresses and strides as plain integers; addresses in bytes, stride
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -221,42 +222,41 @@ def _sum_products(v: Vectors, rows: int, start: Tile, a: Any, b: Any, depth: Any
     return new
 
 
+CHUNK = 256
+"""Products that are summed up by themselves, before they are added to the others: rounding errors grow with √CHUNK, not √depth."""
+
+
 def _add_products(
-    v: Vectors,
-    rows: int,
-    a: Any,
-    b: Any,
-    c: Any,
-    d: Any,
-    depth: Any,
-    a_row: Any,
-    a_column: Any,
-    b_row: Any,
-    c_row: Any,
-    d_row: Any,
-    chunk: Any,
-    ahead: Any = None,
-) -> None:
-    """Write C = D + A · B, where every ``chunk`` of the depth is summed up by itself: rounding errors grow with √chunk, not √depth."""
+    v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any,
+    floor: Any = None,
+) -> None:  # fmt: skip
+    """Write C = D + A · B in a tile of so many rows, chunk by chunk; at last nothing below ``floor``.
+
+    The rows of B that lie ``depth`` behind, in the panels of all kernels those of the next one, are fetched meanwhile.
+    """
     builder = v.builder
+    a, b, c, d = (v.at(p) for p in (a, b, c, d))
     before, loop, after = builder.block, builder.append_basic_block("chunk"), builder.append_basic_block("added")
     builder.branch(loop)
 
     builder.position_at_end(loop)
     done, so_far, so_far_row = builder.phi(INTEGER), builder.phi(d.type), builder.phi(INTEGER)
     left = builder.sub(depth, done)
-    here = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
+    last = builder.icmp_signed("<=", left, integer(CHUNK))
+    here = builder.select(last, left, integer(CHUNK))
     zeros = {(i, j): v.constant(0) for i in range(rows) for j in range(VECTORS)}
     a_here, b_here = v.at(a, builder.mul(done, a_column)), v.at(b, builder.mul(done, b_row))
-    products = _sum_products(v, rows, zeros, a_here, b_here, here, a_row, a_column, b_row, ahead)
+    products = _sum_products(v, rows, zeros, a_here, b_here, here, a_row, a_column, b_row, builder.mul(depth, b_row))
     sources, targets = _rows_of(v, rows, so_far, so_far_row), _rows_of(v, rows, c, c_row)
+    least = None if floor is None else builder.select(last, v.load(v.at(floor)), v.constant(-math.inf))
     for place, product in products.items():
-        v.store(builder.fadd(v.load(sources[place]), product), targets[place])
+        value = builder.fadd(v.load(sources[place]), product)
+        v.store(value if least is None else v.maximum(value, least), targets[place])
     next_done = builder.add(done, here)
     for phi, first, then in zip((done, so_far, so_far_row), (integer(0), d, d_row), (next_done, c, c_row), strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(then, builder.block)
-    builder.cbranch(builder.icmp_signed("<", next_done, depth), loop, after)
+    builder.cbranch(last, after, loop)
     builder.position_at_end(after)
 
 
@@ -266,30 +266,23 @@ def gemm_tile(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any
 
     D may be C (accumulate), one row of zeros or biases (d_row 0), or anything else. A may be stored either way round.
     """
-    a, b, c, d = (v.at(p) for p in (a, b, c, d))
-    start = {place: v.load(pointer) for place, pointer in _rows_of(v, ROWS, d, d_row).items()}
-    sums = _sum_products(v, ROWS, start, a, b, depth, a_row, a_column, b_row)
-    for place, pointer in _rows_of(v, ROWS, c, c_row).items():
-        v.store(sums[place], pointer)
+    _add_products(v, ROWS, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row)
 
 
 @emitter
-def gemm_tile_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+def gemm_tile_floor(
+    v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, floor: Any
+) -> None:  # fmt: skip
     """``gemm_tile`` with nothing below the vector at ``floor``: 0 for ReLU, -inf for none; nan stays nan."""
-    a, b, c, d, least = v.at(a), v.at(b), v.at(c), v.at(d), v.load(v.at(floor))
-    start = {place: v.load(pointer) for place, pointer in _rows_of(v, ROWS, d, d_row).items()}
-    sums = _sum_products(v, ROWS, start, a, b, depth, a_row, a_column, b_row)
-    for place, pointer in _rows_of(v, ROWS, c, c_row).items():
-        v.store(v.maximum(sums[place], least), pointer)
+    _add_products(v, ROWS, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row, floor)
 
 
 @emitter
 def gemm_rows(
-    v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any, chunk: Any
-) -> None:
-    """``gemm_tile`` with so many rows, from ROWS // 2 (also taken for fewer: there must be room) to ROWS, summed up in chunks."""
+    v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any, d_row: Any
+) -> None:  # fmt: skip
+    """``gemm_tile`` with so many rows, from ROWS // 2 (also taken for fewer: there must be room) to ROWS."""
     builder = v.builder
-    a, b, c, d = (v.at(p) for p in (a, b, c, d))
     after, fewest = builder.append_basic_block("done"), builder.append_basic_block("rows")
     choice = builder.switch(rows, fewest)
     for count in range(ROWS // 2, ROWS + 1):
@@ -297,13 +290,12 @@ def gemm_rows(
         if count > ROWS // 2:
             choice.add_case(integer(count), block)
         builder.position_at_end(block)
-        _add_products(v, count, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row, chunk, v.builder.mul(depth, b_row))
+        _add_products(v, count, a, b, c, d, depth, a_row, a_column, b_row, c_row, d_row)
         builder.branch(after)
     builder.position_at_end(after)
 
 
 @emitter
 def gemm_panel_onto(v: Vectors, a: Any, b: Any, c: Any, depth: Any, a_row: Any, a_column: Any, b_row: Any, c_row: Any) -> None:
-    """C[PANEL_ROWS, columns] += A · B, where the product is summed up by itself before it is added."""
-    a, b, c = (v.at(p) for p in (a, b, c))
-    _add_products(v, PANEL_ROWS, a, b, c, c, depth, a_row, a_column, b_row, c_row, c_row, depth)
+    """C[PANEL_ROWS, columns] += A · B."""
+    _add_products(v, PANEL_ROWS, a, b, c, c, depth, a_row, a_column, b_row, c_row, c_row)

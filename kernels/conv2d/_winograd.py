@@ -83,10 +83,6 @@ def _transformed(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
 # The three steps ------------------------------------------------------------------------------------------------------
 
 
-CHUNK = 256
-"""Channels that are summed up by themselves: the output transform magnifies the rounding errors of long sums."""
-
-
 @compiled
 def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
     """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (ξ, K/NR, C, NR).
@@ -105,7 +101,7 @@ def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
             for t in range(0, count, rows):
                 a = address(v) + size * (point * room + t) * width
                 c = address(m_) + size * ((point * room + t) * stride + (panel - first) * columns)
-                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, stride, 0, CHUNK)
+                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, stride, 0)
 
 
 @compiled
