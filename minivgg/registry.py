@@ -271,10 +271,14 @@ def _passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str 
     """Why it is not taken unless the user asks for it by name, though it could compute this; or None."""
     if name == EXACT and not algorithm.exact:
         return "it is not exact"
+    if not hasattr(spec, "input_shape"):
+        return None
+    needed = algorithm.workspace(spec, dtype)
+    if needed <= MUCH_MEMORY:
+        return None
     shapes = [getattr(spec, f"{array}_shape") for array in ("input", "weight", "output") if hasattr(spec, f"{array}_shape")]
     operands = dtype.itemsize * sum(math.prod(shape) for shape in shapes)
-    needed = algorithm.workspace(spec, dtype) if shapes else 0
-    if needed <= max(MUCH_MEMORY, OPERANDS * operands):
+    if needed <= OPERANDS * operands:
         return None
     return f"it takes {needed >> 20} MiB of scratch memory, the arrays themselves {operands >> 20} MiB"
 
