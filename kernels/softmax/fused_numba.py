@@ -1,8 +1,4 @@
-"""softmax and log_softmax a row at a time: what is read again is still in the cache, and all inner loops run in vectors.
-
-A maximum and a sum are LANES of them side by side, because their order is fixed and one after the other would take the
-latency of an addition each.
-"""
+"""softmax and log_softmax a row at a time: what is read again is still in the cache, and all inner loops run in vectors."""
 
 from __future__ import annotations
 
@@ -14,40 +10,21 @@ from minivgg.kernels.common.exponential import exp
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import copies, writable
 from minivgg.kernels.common.threads import parallel_blocks
+from minivgg.kernels.softmax._rows import ITEM, LANES, largest, sum_of
 from minivgg.registry import algorithm
-
-LANES = 32
-ITEM = 1 << 15
-"""Elements of a work item."""
 
 
 @compiled
 def rows_of_softmax(x, out, first, last, logarithm):  # pragma: no cover compiled
     """out = e^(x - max) / Σ, or x - max - ln Σ: rows first to last."""
     classes = x.shape[1]
-    whole = classes // LANES * LANES
     some = numpy.empty(LANES, x.dtype)
     for i in range(first, last):
         row, result = x[i], out[i]
-        some[:] = row[0]
-        for j in range(0, whole, LANES):
-            for lane in range(LANES):
-                value = row[j + lane]
-                some[lane] = some[lane] if value <= some[lane] else value  # nan wins, and stays unless a number follows
-        top = row[0]
-        for lane in range(LANES):
-            top = top if some[lane] <= top else some[lane]
-        for j in range(whole, classes):
-            top = top if row[j] <= top else row[j]
+        top = largest(row, some)
         for j in range(classes):
             result[j] = exp(row[j] - top)
-        some[:] = 0
-        for j in range(0, whole, LANES):
-            for lane in range(LANES):
-                some[lane] += result[j + lane]
-        total = some.sum()
-        for j in range(whole, classes):
-            total += result[j]
+        total = sum_of(result, some)
         if logarithm:
             near = row.dtype.type(math.log(total))
             for j in range(classes):
@@ -65,17 +42,12 @@ def rows_of_gradient(grad, y, out, first, last, logarithm):  # pragma: no cover 
     some = numpy.empty(LANES, y.dtype)
     for i in range(first, last):
         g, row, result = grad[i], y[i], out[i]
-        some[:] = 0
         if logarithm:
-            for j in range(0, whole, LANES):
-                for lane in range(LANES):
-                    some[lane] += g[j + lane]
-            total = some.sum()
-            for j in range(whole, classes):
-                total += g[j]
+            total = sum_of(g, some)
             for j in range(classes):
                 result[j] = g[j] - exp(row[j]) * total
         else:
+            some[:] = 0
             for j in range(0, whole, LANES):
                 for lane in range(LANES):
                     some[lane] += g[j + lane] * row[j + lane]

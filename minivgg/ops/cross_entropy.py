@@ -4,18 +4,79 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
-from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING
+from minivgg.autograd import Function, Tensor, is_grad_enabled
+from minivgg.backend import FLOATING, empty, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
-from minivgg.ops.nll_loss import class_axis, class_errors, class_samples, class_weights, nll_oracle, read_class_targets
+from minivgg.ops.nll_loss import ClassTargets, class_axis, class_errors, class_samples, class_weights, nll_oracle, read_class_targets
 from minivgg.ops.promotion import as_tensor
-from minivgg.ops.softmax import log_softmax
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.ops.softmax import log_softmax, softmax
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
+
+
+class Problem(NamedTuple):
+    """What the kernels are told: (rows, classes), and how much of each target is spread over all classes."""
+
+    shape: tuple[int, int]
+    label_smoothing: float
+
+
+@formula("cross_entropy")
+def _cross_entropy(spec, x, target, losses, tops, logs):
+    xp = namespace(x)
+    tops[...] = x.max(1)
+    shifted = x - tops[:, None]
+    logs[...] = xp.log(xp.exp(shifted).sum(1))
+    losses[...] = logs - xp.take_along_axis(shifted, xp.maximum(target, 0)[:, None], 1)[:, 0]
+    if spec.label_smoothing:
+        losses *= 1 - spec.label_smoothing
+        losses += spec.label_smoothing * (logs - shifted.mean(1))
+    losses[target < 0] = 0
+
+
+@formula("cross_entropy_grad")
+def _cross_entropy_grad(spec, x, target, tops, logs, scale, dx):
+    dx[...] = namespace(x).exp((x - tops[:, None]) - logs[:, None])
+    dx -= _shares(spec, target, dx)
+    dx *= scale[:, None]
+    dx[target < 0] = 0
+
+
+def _shares(spec, target, like):
+    """q: what each target says of the classes."""
+    xp, (rows, classes) = namespace(like), spec.shape
+    q = xp.full_like(like, spec.label_smoothing / classes)
+    q[xp.arange(rows), xp.maximum(target, 0)] += 1 - spec.label_smoothing
+    return q
+
+
+class CrossEntropy(Function):
+    """The losses of the rows of x, or their sum over ``divisor``. A negative target is ignored.
+
+    Saves the input and two numbers a row. A recorded backward computes the probabilities anew, to be differentiated.
+    """
+
+    def forward(self, x, target, smoothing, divisor):
+        self.spec, self.divisor = Problem(x.shape, smoothing), None if divisor is None else max(divisor, 1)  # 0: all rows are ignored, and have no gradient
+        losses, tops, logs = (empty((x.shape[0],), x.dtype, x) for _ in range(3))
+        kernel("cross_entropy", self.spec, x)(self.spec, x, target, losses, tops, logs)
+        self.save_for_backward(x, target, tops, logs)
+        return losses if divisor is None else namespace(x).asarray(losses.sum() / divisor)
+
+    def backward(self, grad):
+        x, target, tops, logs = self.saved_tensors
+        if is_grad_enabled():
+            dx = softmax(x, 1) - Tensor(_shares(self.spec, target.array, x.array))
+            scale = grad.unsqueeze(1) if self.divisor is None else grad / self.divisor
+            return dx.masked_fill(Tensor(target.array < 0).unsqueeze(1), 0.0) * scale, None, None, None
+        dx, scale = empty_like(x.array), empty(tops.shape, x.dtype, x.array)
+        scale[...] = grad.array if self.divisor is None else grad.array / self.divisor
+        kernel("cross_entropy_grad", self.spec, dx)(self.spec, x.array, target.array, tops.array, logs.array, scale, dx)
+        return Tensor(dx), None, None, None
 
 
 def cross_entropy(
@@ -45,12 +106,24 @@ def cross_entropy(
     if target.shape == input.shape:
         return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     targets = read_class_targets("cross_entropy", input, target, weight, ignore_index)
+    if targets.weights is None and input.numel():
+        return _without_weights(input, axis, targets, reduction, label_smoothing)
     log_p = log_softmax(input, axis)
     loss = reduce_loss(targets.pick(log_p), reduction, targets.count)
     if not label_smoothing:
         return loss
     spread = reduce_loss(targets.mask(-_weighted(log_p, weight).sum(axis)), reduction, targets.count)
     return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
+
+
+def _without_weights(input: Tensor, axis: int, targets: ClassTargets, reduction: str, label_smoothing: float) -> Tensor:
+    """In one pass over rows of scores, one class each."""
+    index = targets.index if targets.ignored is None else namespace(targets.index).where(targets.ignored, -1, targets.index.squeeze(axis))
+    others = [dim for dim in range(input.ndim) if dim != axis]
+    rows = input if input.ndim == 2 else input.permute(*others, axis).reshape(-1, input.shape[axis])
+    divisor = {"none": None, "sum": 1, "mean": targets.count}[reduction]
+    loss = CrossEntropy.apply(rows, index.reshape(-1), label_smoothing, divisor)
+    return loss if divisor is not None else loss.reshape(input.shape[:axis] + input.shape[axis + 1 :])
 
 
 def _with_probabilities(input: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, label_smoothing: float) -> Tensor:

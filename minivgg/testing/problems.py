@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
-from minivgg.ops import batch_norm
+from minivgg.ops import batch_norm, cross_entropy
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
@@ -230,6 +230,30 @@ def _logarithms(spec: Any, inputs: list[Any]) -> None:
     inputs[1] = -abs(inputs[1])
 
 
+def _cross_entropy(direction: str) -> Callable[[], Iterator[Problem]]:
+    def prepare(spec: Any, inputs: list[Any]) -> None:
+        """Classes, some of them ignored; and what the losses' kernel found of the rows."""
+        rows, classes = spec.shape
+        target = numpy.random.default_rng(1).integers(0, classes, rows)
+        target[::5] = -1
+        inputs[1] = target
+        if direction:
+            x = inputs[0].astype(float)
+            tops = x.max(1)
+            inputs[2:4] = tops.astype(inputs[0].dtype), numpy.log(numpy.exp(x - tops[:, None]).sum(1)).astype(inputs[0].dtype)
+
+    def each() -> Iterator[Problem]:
+        for shape in MATRICES:
+            for smoothing in (0.0, 0.1):
+                row, spec = shape[:1], cross_entropy.Problem(shape, smoothing)
+                if direction:
+                    yield Problem("cross_entropy_grad", spec, (shape, *(row,) * 4), (shape,), prepare=prepare)
+                else:
+                    yield Problem("cross_entropy", spec, (shape, row), (row,) * 3, prepare=prepare)
+
+    return each
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -251,6 +275,8 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "log_softmax": _rows("log_softmax", 1),
     "softmax_grad": _rows("softmax_grad", 2),
     "log_softmax_grad": _rows("log_softmax_grad", 2, _logarithms),
+    "cross_entropy": _cross_entropy(""),
+    "cross_entropy_grad": _cross_entropy("_grad"),
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }
