@@ -52,6 +52,8 @@ def layers(rows):
     numbers = [normal(128), normal(128)]
     yield "batch_norm, 8x128x112x112", *(lambda x, w, b, f=f: f.batch_norm(x, None, None, w, b, training=True) for f in (F, T)), [middle, *numbers]
     yield "local_response_norm, 8x128x112x112", *(lambda x, f=f: f.local_response_norm(x, 5) for f in (F, T)), [middle]
+    features = normal(64, 25088)
+    yield "dropout, 64x25088", lambda x: F.dropout(x, 0.5, seed=1), lambda x: T.dropout(x, 0.5), [features]
     for n, c, k in ((1, 25088, 4096), (8, 25088, 4096), (8, 4096, 4096), (64, 4096, 4096), (8, 4096, 1000)):
         yield f"linear, {n} x {c} to {k}", F.linear, T.linear, [normal(n, c), normal(k, c) / 100, normal(k)]
     for shape in ((8, 1000), (4096, 1000)):
@@ -98,17 +100,25 @@ def line(name, ours, theirs, moved, speed):
     print(f"{name:44} {1e3 * ours:9.2f} {1e3 * theirs:9.2f} {theirs / ours:7.2f} {moved / ours / speed:7.0%}", flush=True)
 
 
+def agree(name, one, other, tolerance):
+    """The same numbers; of dropout, whose masks differ, as many zeros."""
+    one, other = one.numpy(), other.numpy()
+    if name.startswith("dropout"):
+        one, other = (one == 0).mean(), (other == 0).mean()
+    numpy.testing.assert_allclose(one, other, rtol=1e-3, atol=tolerance)
+
+
 def compare(name, ours, theirs, arrays, speed):
     a, b = [minivgg.Tensor(x, requires_grad=True) for x in arrays], [torch.from_numpy(x).requires_grad_() for x in arrays]
     y, expected = ours(*a), theirs(*b)
-    numpy.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-3, atol=1e-3)
+    agree(name, y.detach(), expected.detach(), 1e-3)
     moved = sum(x.nbytes for x in arrays) + y.nbytes
     line(f"{name} forward", *take_turns(lambda: ours(*a), lambda: theirs(*b)), moved, speed)
     grad = minivgg.Tensor(numpy.ones_like(y.array))
     grad_theirs = torch.from_numpy(grad.array)
     got = minivgg.autograd.grad(y, a, grad, retain_graph=True)
     for one, other in zip(got, torch.autograd.grad(expected, b, grad_theirs, retain_graph=True), strict=True):
-        numpy.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-3, atol=1e-2)
+        agree(name, one, other, 1e-2)
     backward = (
         lambda: minivgg.autograd.grad(y, a, grad, retain_graph=True),
         lambda: torch.autograd.grad(expected, b, grad_theirs, retain_graph=True),

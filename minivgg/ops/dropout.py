@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, empty, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.inplace import in_place
 from minivgg.random import default_generator
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, algorithms, formula, kernel
 
 
-class Dropout(Function):
-    """out = scale · x where ``keep`` holds, else 0: linear, and its own transpose. Saves the mask, one byte an element."""
+class Problem(NamedTuple):
+    """What the kernels are told: p lies in (0, 1], the seed in [0, 2⁶⁴)."""
 
-    def forward(self, x, keep, scale, inplace):
-        self.scale = scale
-        self.save_for_backward(keep)
-        factor = keep.astype(x.dtype)
-        factor *= scale
-        with numpy.errstate(invalid="ignore"):  # inf · 0 is nan, as in PyTorch
-            return namespace(x).multiply(x, factor, out=x if inplace else None)
+    shape: tuple[int, ...]
+    p: float
+    seed: int
 
-    def backward(self, grad):
-        (keep,) = self.saved_tensors
-        return Dropout.apply(grad, keep.array, self.scale, False), None, None, None
+    @property
+    def scale(self) -> float:
+        """What kept elements are multiplied by."""
+        return 1 / (1 - self.p) if self.p < 1 else 0.0
 
 
 def dropout_mask(seed: int, shape: tuple[int, ...], p: float) -> numpy.ndarray:
@@ -45,6 +43,48 @@ def dropout_mask(seed: int, shape: tuple[int, ...], p: float) -> numpy.ndarray:
     count = math.prod(shape)
     words = numpy.random.Philox(key=seed).random_raw((count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
     return (words >= math.ceil(p * 2**32)).reshape(shape)
+
+
+@formula("dropout")
+def _dropout(spec, x, out, keep):
+    keep[...] = namespace(x).asarray(dropout_mask(spec.seed, spec.shape, spec.p))
+    _dropout_grad(spec, x, keep, out)
+
+
+@formula("dropout_grad")
+def _dropout_grad(spec, grad, keep, out):
+    factor = keep.astype(grad.dtype)
+    factor *= spec.scale
+    namespace(grad).multiply(grad, factor, out=out)  # inf · 0 is nan, as in PyTorch
+
+
+class Dropout(Function):
+    """out = scale · x where the mask holds, else 0 · x. Saves the mask, one byte an element: 1 or 0."""
+
+    def forward(self, x, spec, inplace):
+        self.spec = spec
+        out, keep = x if inplace else empty_like(x), empty(x.shape, "uint8", x)
+        kernel("dropout", spec, x)(spec, x, out, keep)
+        self.save_for_backward(keep)
+        return out
+
+    def backward(self, grad):
+        (keep,) = self.saved_tensors
+        return DropoutGrad.apply(grad, keep.array, self.spec), None, None
+
+
+class DropoutGrad(Function):
+    """The same with the mask that is there already: linear, and its own transpose."""
+
+    def forward(self, grad, keep, spec):
+        self.spec, out = spec, empty_like(grad)
+        kernel("dropout_grad", spec, grad)(spec, grad, keep, out)
+        self.save_for_backward(keep)
+        return out
+
+    def backward(self, grad):
+        (keep,) = self.saved_tensors
+        return DropoutGrad.apply(grad, keep.array, self.spec), None, None
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, seed: int | None = None) -> Tensor:
@@ -67,31 +107,15 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise ArgumentError("dropout", f"seed must lie in [0, 2**64), got {seed}")
     if not training or p == 0:
         return input
-    keep = dropout_mask(default_generator.seed_for_mask() if seed is None else seed, input.shape, p)
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    args = namespace(input.array).asarray(keep), scale, inplace
-    return in_place(Dropout, input, *args) if inplace else Dropout.apply(input, *args)
+    spec = Problem(input.shape, p, default_generator.seed_for_mask() if seed is None else seed)
+    return in_place(Dropout, input, spec, True) if inplace else Dropout.apply(input, spec, False)
 
 
-def _philox(seed: int, block: int) -> list[int]:
-    """Four 64-bit numbers: ten rounds of multiplying two words and crossing over the halves, in Python's own integers."""
-    (a, b, c, d), (k, l), low = (block, 0, 0, 0), (seed, 0), 2**64 - 1  # noqa: E741
-    for _ in range(10):
-        first, second = 0xD2E7470EE14C6C93 * a, 0xCA5A826395121157 * c
-        a, b, c, d = second >> 64 ^ b ^ k, second & low, first >> 64 ^ d ^ l, first & low
-        k, l = (k + 0x9E3779B97F4A7C15) & low, (l + 0xBB67AE8584CAA73B) & low  # noqa: E741
-    return [a, b, c, d]
-
-
-def _oracle(x, p=0.5, training=True, inplace=False, *, seed):
-    """The definition with a generator of its own, one element at a time."""
-    if not training or p == 0:
-        return x
-    out = numpy.zeros(x.shape)
-    for i, place in enumerate(numpy.ndindex(*x.shape)):
-        word = _philox(seed, 1 + i // 8)[i % 8 // 2] >> 32 * (i % 2) & (2**32 - 1)
-        if word >= p * 2**32:
-            out[place] = x[place] / (1 - p)
+def _oracle(x: numpy.ndarray, p: float = 0.5, training: bool = True, inplace: bool = False, *, seed: int) -> numpy.ndarray:
+    """The definition with a generator of its own, one element at a time: ``kernels/dropout/reference.py``."""
+    out: Any = numpy.copy(x)
+    if training and p > 0:
+        algorithms("dropout")["reference"].run(Problem(x.shape, p, seed), x, out, numpy.empty(x.shape, "uint8"))
     return out
 
 

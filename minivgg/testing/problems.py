@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
-from minivgg.ops import batch_norm, cross_entropy
+from minivgg.ops import batch_norm, cross_entropy, dropout, local_response_norm
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
@@ -254,6 +254,29 @@ def _cross_entropy(direction: str) -> Callable[[], Iterator[Problem]]:
     return each
 
 
+def _local_response_norm(operation: str, inputs: int) -> Callable[[], Iterator[Problem]]:
+    def each() -> Iterator[Problem]:
+        for i, shape in enumerate((*IMAGES, (3, 5, 7), (0, 3, 2, 2), (1, 4, 2, 3, 2))):
+            for size, beta in ((3 + i % 2, 0.75), (1 + 2 * i, (0.5, 1.0, 0.6)[i % 3])):
+                yield Problem(operation, local_response_norm.Problem(shape, size, 0.5, beta, 2.0), (shape,) * inputs, (shape,))
+
+    return each
+
+
+def _dropout() -> Iterator[Problem]:
+    for shape in SHAPES:
+        for p, seed in ((0.5, 7), (0.1, 2**64 - 1), (1.0, 0)):
+            yield Problem("dropout", dropout.Problem(shape, p, seed), (shape,), (shape, shape), kinds=(None, "uint8"))
+
+
+def _mask(spec: Any, inputs: list[Any]) -> None:
+    inputs[1] = (inputs[1] > 0).astype("uint8")
+
+
+def _dropout_grad() -> Iterator[Problem]:
+    return (Problem("dropout_grad", dropout.Problem(shape, 0.1, 7), (shape, shape), (shape,), prepare=_mask) for shape in SHAPES)
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -277,6 +300,10 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "log_softmax_grad": _rows("log_softmax_grad", 2, _logarithms),
     "cross_entropy": _cross_entropy(""),
     "cross_entropy_grad": _cross_entropy("_grad"),
+    "local_response_norm": _local_response_norm("local_response_norm", 1),
+    "local_response_norm_grad": _local_response_norm("local_response_norm_grad", 2),
+    "dropout": _dropout,
+    "dropout_grad": _dropout_grad,
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }

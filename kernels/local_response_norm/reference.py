@@ -1,0 +1,35 @@
+"""Local response normalisation and its gradient by their definitions, in float64, one channel after the other."""
+
+from typing import Any
+
+import numpy
+
+from minivgg.backend import Array
+from minivgg.registry import algorithm
+
+
+def _around(spec: Any, c: int) -> list[int]:
+    """The channels that channel c is compared with."""
+    return [j for j in range(c - spec.size // 2, c - spec.size // 2 + spec.size) if 0 <= j < spec.shape[1]]
+
+
+def _total(spec: Any, x: Array, c: int) -> Array:
+    return spec.k + spec.alpha / spec.size * sum(x[:, j].astype(float) ** 2 for j in _around(spec, c))
+
+
+@algorithm("local_response_norm", automatic=False, exact=False)
+def local_response_norm(spec: Any, x: Array, out: Array) -> None:
+    for c in range(spec.shape[1]):
+        out[:, c] = x[:, c] / _total(spec, x, c) ** spec.beta
+
+
+@algorithm("local_response_norm_grad", automatic=False, exact=False)
+def local_response_norm_grad(spec: Any, grad: Array, x: Array, dx: Array) -> None:
+    """Channel c gets a share from each channel that it stands beside."""
+    result = numpy.zeros(x.shape)
+    for c in range(spec.shape[1]):
+        total = _total(spec, x, c)
+        result[:, c] += grad[:, c] / total**spec.beta
+        for j in _around(spec, c):
+            result[:, j] -= 2 * spec.alpha * spec.beta / spec.size * grad[:, c] * x[:, c] * x[:, j] / total ** (spec.beta + 1)
+    dx[...] = result
