@@ -75,6 +75,15 @@ def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
     return (POOL.take(size) if size >= LARGE else aligned(size)).view(dtype).reshape(shape)
 
 
+def is_channels_last(x: Array) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C), and not row by row.
+
+    >>> is_channels_last(numpy.zeros((2, 5, 6, 3)).transpose(0, 3, 1, 2))
+    True
+    """
+    return x.ndim == 4 and not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
 def empty_like(x: Array, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Array:
     """``empty`` in the memory order of ``x``: channels last if (N, C, H, W) lies so, else row-major.
 
@@ -83,7 +92,7 @@ def empty_like(x: Array, shape: tuple[int, ...] | None = None, dtype: Any = None
     (48, 4, 24, 12)
     """
     shape, dtype = x.shape if shape is None else shape, x.dtype if dtype is None else dtype
-    if x.ndim == len(shape) == 4 and not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous:
+    if len(shape) == 4 and is_channels_last(x):
         n, c, h, w = shape
         return empty((n, h, w, c), dtype, x).transpose(0, 3, 1, 2)
     return empty(shape, dtype, x)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy
 
+from minivgg.backend import is_channels_last
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.layout import is_channels_last, writable
+from minivgg.kernels.common.layout import writable
 from minivgg.kernels.common.threads import parallel
 
 LANES = 32

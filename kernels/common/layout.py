@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy
 
+from minivgg.backend import is_channels_last
+
 
 def channels_last(x: numpy.ndarray) -> numpy.ndarray:
     """(N, C, H, W) in any memory order as a contiguous (N, H, W, C) array: the same memory if it lies so, else a copy.
@@ -37,11 +39,6 @@ def into_channels_last(out: numpy.ndarray, compute: Callable[[numpy.ndarray], No
     buffer = numpy.empty(inner.shape, out.dtype)
     compute(buffer)
     inner[...] = buffer
-
-
-def is_channels_last(x: numpy.ndarray) -> bool:
-    """Whether (N, C, H, W) lies in memory as (N, H, W, C), and not row by row."""
-    return x.ndim == 4 and not x.flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 def by_image(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: numpy.ndarray) -> None:

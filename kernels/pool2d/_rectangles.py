@@ -47,3 +47,15 @@ def places(spec: Pool2dSpec) -> tuple[numpy.ndarray, numpy.ndarray]:
         begin.append(numpy.arange(outputs) * stride - padding)
         reach.append(numpy.arange(kernel) * dilation)
     return begin[0][:, None] * spec.w + begin[1], (reach[0][:, None] * spec.w + reach[1]).ravel()
+
+
+def runs(columns: numpy.ndarray, divisors: numpy.ndarray) -> numpy.ndarray:
+    """For each window of a row, how many from it on hold the same columns and have the same divisors, (Q,).
+
+    >>> runs(numpy.array([[0, 1], [0, 1], [0, 1], [1, 2]]), numpy.ones((2, 4))).tolist()
+    [3, 2, 1, 1]
+    """
+    same = (columns[1:] == columns[:-1]).all(1) & (divisors[:, 1:] == divisors[:, :-1]).all(0)
+    ends = numpy.append(numpy.flatnonzero(~same), len(same))
+    places = numpy.arange(len(columns))
+    return ends[numpy.searchsorted(ends, places)] + 1 - places

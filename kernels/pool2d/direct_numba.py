@@ -16,7 +16,7 @@ from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import by_image
 from minivgg.kernels.common.simd import address, lanes
 from minivgg.kernels.common.threads import get_num_threads, parallel
-from minivgg.kernels.pool2d._rectangles import places, windows, windows_over
+from minivgg.kernels.pool2d._rectangles import places, runs, windows, windows_over
 from minivgg.kernels.pool2d._windows import gradient_of_cell, largest_cell
 from minivgg.registry import algorithm
 from minivgg.spec import Pool2dSpec
@@ -125,10 +125,11 @@ def max_gradient_images(grad, numbers, begin, reach, out, first, last):  # pragm
 
 
 @compiled
-def average_rows(x, rows, columns, divisors, out, first, last):  # pragma: no cover compiled
+def average_rows(x, rows, columns, alike, divisors, out, first, last):  # pragma: no cover compiled
     """Rows first to last of all images' averages: window (p, q) holds the cells rows[p, 0] to rows[p, 1], columns[q, 0] to columns[q, 1].
 
-    First the rows of a row of windows are added up, in contiguous memory, then the columns of that sum.
+    First the rows of a row of windows are added up, in contiguous memory, then the columns of that sum. ``alike[q]`` windows
+    from q on are the same, and are computed once.
     """
     width, inner = x.shape[2:]
     p_count, q_count = out.shape[1:3]
@@ -143,8 +144,9 @@ def average_rows(x, rows, columns, divisors, out, first, last):  # pragma: no co
             for i in range(sums.size):
                 sums[i] += line[i]
         averages = out[n, p].reshape(q_count * inner)
-        for q in range(q_count):
-            begin, end, divisor = columns[q, 0], columns[q, 1], divisors[p, q]
+        q = 0
+        while q < q_count:
+            begin, end, divisor, behind = columns[q, 0], columns[q, 1], divisors[p, q], q + alike[q]
             for c in range(inner):
                 averages[q * inner + c] = sums[begin * inner + c] if end > begin else zero
             for w in range(begin + 1, end):
@@ -153,6 +155,13 @@ def average_rows(x, rows, columns, divisors, out, first, last):  # pragma: no co
             if divisor != 1:
                 for c in range(inner):
                     averages[q * inner + c] /= divisor
+            if inner == 1:
+                averages[q + 1 : behind] = averages[q]
+            else:
+                for other in range(q + 1, behind):
+                    for c in range(inner):
+                        averages[other * inner + c] = averages[q * inner + c]
+            q = behind
 
 
 # The records ----------------------------------------------------------------------------------------------------------
@@ -202,11 +211,11 @@ def max_pool2d_grad_input(spec, grad, numbers, out):
 
 def average(x: numpy.ndarray, rows: numpy.ndarray, columns: numpy.ndarray, divisors: numpy.ndarray, out: numpy.ndarray) -> None:
     """Averages over any rectangles of cells; see ``average_rows``."""
-    divisors = divisors.astype(out.dtype)
+    divisors, alike = divisors.astype(out.dtype), runs(columns, divisors)
 
     def compute(out: numpy.ndarray, x: numpy.ndarray) -> None:
         count = out.shape[0] * out.shape[1]
-        in_rows(count, max(x.size, out.size), lambda first, last: average_rows(x, rows, columns, divisors, out, first, last))
+        in_rows(count, max(x.size, out.size), lambda first, last: average_rows(x, rows, columns, alike, divisors, out, first, last))
 
     by_image(compute, [out], x)
 

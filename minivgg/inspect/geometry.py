@@ -103,13 +103,9 @@ def windows(node: Function, output: Shape) -> Windows | None:
             for i, (size, outputs) in enumerate(((spec.h, spec.p), (spec.w, spec.q)))
         )
         return rows, columns
-    if node.name == "AverageBins":
-        axis = node.axis - len(output)  # type: ignore[attr-defined]
-        bins = Bins(node.size, output[axis])  # type: ignore[attr-defined]
-        return (bins, None) if axis == -2 else (None, bins)
-    if node.name == "AdaptiveMaxPool2d":
-        h, w = node.size  # type: ignore[attr-defined]
-        return Bins(h, output[-2]), Bins(w, output[-1])
+    if node.name in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d"):
+        h, w = node.spec.shape[-2:] if node.name == "AdaptiveAvgPool2d" else node.size  # type: ignore[attr-defined]
+        return None if h == output[-2] else Bins(h, output[-2]), None if w == output[-1] else Bins(w, output[-1])
     return None
 
 

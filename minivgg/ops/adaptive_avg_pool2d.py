@@ -1,21 +1,16 @@
-"""Adaptive average pooling: an output of any wanted size, from an input of any size. Linear, and so is its transpose.
-
-The average over a rectangle is the average over its rows of the averages over its columns: one matrix-like step an axis,
-``AverageBins``, whose transpose ``SpreadBins`` gives each cell its share of the bins that it lies in.
-"""
+"""Adaptive average pooling: an output of any wanted size, from an input of any size. Linear, and so is its transpose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import FLOATING, empty, is_channels_last
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.avg_pool2d import avg_pool2d
-from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
 def bins(size: int, outputs: int) -> list[tuple[int, int]]:
@@ -27,40 +22,73 @@ def bins(size: int, outputs: int) -> list[tuple[int, int]]:
     return [(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]
 
 
-class AverageBins(Function):
-    """Along one axis: the average of each bin."""
+class Problem(NamedTuple):
+    """What the kernels are told: (N, C, H, W), and the rows and columns of the output."""
 
-    def forward(self, x, axis, outputs):
-        self.axis, self.size = axis, x.shape[axis]
-        out = namespace(x).empty_like(x, shape=(*x.shape[:axis], outputs, *x.shape[axis + 1 :]))
-        before = (slice(None),) * axis
-        with numpy.errstate(invalid="ignore", over="ignore"):
-            for i, (start, stop) in enumerate(bins(self.size, outputs)):
-                average = out[(*before, i)]
-                average[...] = x[(*before, start)]
-                for cell in range(start + 1, stop):  # a bin is short: adding whole planes beats reducing many short rows
-                    average += x[(*before, cell)]
-                average /= stop - start
+    shape: tuple[int, ...]
+    outputs: tuple[int, int]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return *self.shape[:2], *self.outputs
+
+    @property
+    def bins(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Of the rows (P, 2) and of the columns (Q, 2): begin and end of each."""
+        rows, columns = (numpy.array(bins(size, outputs)).reshape(-1, 2) for size, outputs in zip(self.shape[2:], self.outputs, strict=True))
+        return rows, columns
+
+
+@formula("adaptive_avg_pool2d")
+def _adaptive_avg_pool2d(spec, x, out):
+    """The averages of the rows of a bin, then over its columns: adding whole planes beats reducing many short rows."""
+    rows, columns = spec.bins
+    for p, (top, bottom) in enumerate(rows):
+        lines = x[:, :, top].copy()
+        for h in range(top + 1, bottom):
+            lines += x[:, :, h]
+        for q, (left, right) in enumerate(columns):
+            out[:, :, p, q] = lines[..., left:right].sum(-1) / ((bottom - top) * (right - left))
+
+
+@formula("adaptive_avg_pool2d_grad")
+def _adaptive_avg_pool2d_grad(spec, grad, out):
+    rows, columns = spec.bins
+    out[...] = 0
+    for p, (top, bottom) in enumerate(rows):
+        for q, (left, right) in enumerate(columns):
+            out[:, :, top:bottom, left:right] += grad[:, :, p : p + 1, q : q + 1] / ((bottom - top) * (right - left))
+
+
+class AdaptiveAvgPool2d(Function):
+    def forward(self, x, spec, last):
+        """``last``: of one row and column, the memory does not say whether channels are last; the gradient's is to be that of the input."""
+        self.spec, self.last = spec, last
+        out = _in_order(spec.output_shape, x, last)
+        kernel("adaptive_avg_pool2d", spec, x)(spec, x, out)
         return out
 
     def backward(self, grad):
-        return SpreadBins.apply(grad, self.axis, self.size), None, None
+        return AdaptiveAvgPool2dGrad.apply(grad, self.spec, self.last), None, None
 
 
-class SpreadBins(Function):
-    """Along one axis: each bin's value over its length is added to each of its cells. The transpose of ``AverageBins``."""
+class AdaptiveAvgPool2dGrad(Function):
+    """Each cell gets its share of the bins that it lies in."""
 
-    def forward(self, x, axis, size):
-        self.axis, self.parts = axis, x.shape[axis]
-        out = namespace(x).zeros_like(x, shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
-        before = (slice(None),) * axis
-        with numpy.errstate(invalid="ignore", over="ignore"):
-            for i, (start, stop) in enumerate(bins(size, self.parts)):
-                out[(*before, slice(start, stop))] += x[(*before, slice(i, i + 1))] / (stop - start)
+    def forward(self, grad, spec, last):
+        self.spec, self.last = spec, last
+        out = _in_order(spec.shape, grad, last)
+        kernel("adaptive_avg_pool2d_grad", spec, out)(spec, grad, out)
         return out
 
     def backward(self, grad):
-        return AverageBins.apply(grad, self.axis, self.parts), None, None
+        return AdaptiveAvgPool2d.apply(grad, self.spec, self.last), None, None
+
+
+def _in_order(shape: tuple[int, ...], like: Any, last: bool) -> Any:
+    """A new array with the channels innermost, ``last``, or row by row."""
+    n, c, h, w = shape
+    return empty((n, h, w, c), like.dtype, like).transpose(0, 3, 1, 2) if last else empty(shape, like.dtype, like)
 
 
 def read_output_size(operation: str, input: Tensor, output_size: Any) -> tuple[int, int]:
@@ -87,7 +115,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     ``output_size``  P and Q: a number for both, or a pair; None keeps the input's rows or columns
 
     An output of the input's own size is a copy to the bit, a larger one repeats cells. What lies outside a bin, inf and
-    nan too, does not touch its average. Cost: H·W additions for the rows and P·W for the columns, for each plane.
+    nan too, does not touch its average. Cost: one pass over the input; H·W additions for the rows and P·W for the columns
+    of each plane.
 
     >>> import minivgg
     >>> x = minivgg.arange(16, dtype="float32").reshape(1, 1, 4, 4)
@@ -100,13 +129,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     rows, columns = read_output_size("adaptive_avg_pool2d", input, output_size)
     if (rows, columns) == input.shape[-2:]:
         return input.clone()
-    if rows and columns and input.shape[-3] and not input.shape[-2] % rows and not input.shape[-1] % columns:  # bins of one size, side by side
-        return avg_pool2d(input, (input.shape[-2] // rows, input.shape[-1] // columns))
-    out = input
-    for axis, outputs in ((input.ndim - 2, rows), (input.ndim - 1, columns)):
-        if out.shape[axis] != outputs:
-            out = AverageBins.apply(out, axis, outputs)
-    return out
+    images = input if input.ndim == 4 else input.unsqueeze(0)
+    spec = Problem(images.shape, (rows, columns))
+    out = AdaptiveAvgPool2d.apply(images, spec, is_channels_last(images.array))
+    return out if input.ndim == 4 else out.squeeze(0)
 
 
 def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:

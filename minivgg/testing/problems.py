@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
-from minivgg.ops import batch_norm, cross_entropy, dropout, local_response_norm
+from minivgg.ops import adaptive_avg_pool2d, batch_norm, cross_entropy, dropout, local_response_norm
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
@@ -277,6 +277,17 @@ def _dropout_grad() -> Iterator[Problem]:
     return (Problem("dropout_grad", dropout.Problem(shape, 0.1, 7), (shape, shape), (shape,), prepare=_mask) for shape in SHAPES)
 
 
+def _adaptive_avg_pool2d(direction: str) -> Callable[[], Iterator[Problem]]:
+    def each() -> Iterator[Problem]:
+        for shape in ((2, 3, 7, 5), (1, 35, 6, 9), (3, 1, 4, 4), (0, 2, 4, 4), (1, 17, 3, 2), (2, 24, 40, 42)):
+            for outputs in ((1, 1), (3, 2), (5, 7), (2, 1)):
+                spec = adaptive_avg_pool2d.Problem(shape, outputs)
+                given, wanted = (spec.output_shape, shape) if direction else (shape, spec.output_shape)
+                yield Problem(f"adaptive_avg_pool2d{direction}", spec, (given,), (wanted,))
+
+    return each
+
+
 PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "conv2d": _conv2d,
     "conv2d_grad_input": _conv2d_grad_input,
@@ -304,6 +315,8 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "local_response_norm_grad": _local_response_norm("local_response_norm_grad", 2),
     "dropout": _dropout,
     "dropout_grad": _dropout_grad,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d(""),
+    "adaptive_avg_pool2d_grad": _adaptive_avg_pool2d("_grad"),
     "relu": _elementwise("relu", 1),
     "relu_grad": _elementwise("relu_grad", 2),
 }
