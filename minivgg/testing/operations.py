@@ -10,8 +10,9 @@ from typing import Any
 import numpy
 
 from minivgg.registry import OPERATIONS, Operation, Sample
-from minivgg.testing.gradcheck import check_leaves
-from minivgg.testing.report import GradcheckReport
+from minivgg.testing.gradients.check import Settings, check
+from minivgg.testing.gradients.report import Diagnosis, GradcheckReport
+from minivgg.testing.gradients.subject import of_calls
 from minivgg.testing.samples import as_function, leaves_of, map_arrays, names_of
 
 EPS, ATOL, RTOL = 1e-6, 1e-7, 1e-5
@@ -49,7 +50,7 @@ def check_sample(operation: Operation, sample: Sample, order: int, most: int | N
     sample = Sample(*(map_arrays(part, numpy.array) for part in (sample.args, sample.kwargs)))  # copies: elements are moved in place
     function, leaves = as_function(operation.function, sample), leaves_of(sample)
     named = dict(zip(names_of(operation, sample), leaves, strict=True))
-    return check_leaves(lambda: function(*leaves), named, order, EPS, ATOL, RTOL, operation.name, most)
+    return check(of_calls(operation.name, lambda: function(*leaves), named), order, Settings(EPS, ATOL, RTOL, "vectors", most))
 
 
 def _attempt(operation: Operation, sample: Sample, order: int, most: int | None) -> GradcheckReport:
@@ -57,7 +58,8 @@ def _attempt(operation: Operation, sample: Sample, order: int, most: int | None)
     try:
         return check_sample(operation, sample, order, most)
     except Exception as error:
-        return GradcheckReport(operation.name, order, EPS, ATOL, RTOL, (), f"{type(error).__name__}: {error}", 0.0)
+        raised = Diagnosis("raised", None, "The operation does not run through.", f"{type(error).__name__}: {error}")
+        return GradcheckReport(operation.name, order, EPS, ATOL, RTOL, (), (raised,), "not compared", 0.0)
 
 
 def check_operation(operation: Operation, order: int | None = None, most: int | None = None) -> OperationReport:

@@ -1,0 +1,1 @@
+"""The gradient check: subjects, differences, the comparison, and what a wrong gradient says of the mistake."""

@@ -1,0 +1,118 @@
+"""A closer look at one element where backward and differences part: wrong, or a step too large, or a kink?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy
+
+from minivgg.testing.gradients.case import Case, Leaf
+from minivgg.testing.gradients.differences import Curve, Derivative, curve, derivative
+
+UNSURE = 0.02
+"""Doubt of a difference, relative to the largest gradient beside it, from which nothing can be concluded from it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """One element under nine steps. ``low`` and ``high`` bound the derivative for each upstream gradient, ``doubt`` widens them."""
+
+    curve: Curve
+    found: Derivative
+    functionals: numpy.ndarray
+    analytic: numpy.ndarray
+    low: numpy.ndarray
+    high: numpy.ndarray
+    doubt: numpy.ndarray
+    cleared: bool
+    error: float
+
+    @property
+    def at_kink(self) -> bool:
+        return self.cleared and bool((self.found.kink | self.found.jump).any())
+
+    @classmethod
+    def closely(cls, case: Case, leaf: Leaf, j: int, here: numpy.ndarray, functionals: numpy.ndarray, atol: float, rtol: float) -> Look:
+        """Take the curve of index number ``j`` and judge what backward says of it."""
+        label, index, analytic = leaf.label, leaf.indices[j], leaf.analytic[:, j]
+        taken = curve(case.subject, label, index, here, case.precision)
+        found = derivative(taken, rtol)
+        weights = numpy.concatenate([functionals, numpy.eye(len(found.low))]) if len(analytic) > len(functionals) else functionals
+        with numpy.errstate(all="ignore"):
+            one, other = (numpy.where(weights == 0, 0.0, weights * end) for end in (found.low, found.high))  # 0 times infinity is 0 here
+            low, high = numpy.minimum(one, other).sum(axis=1), numpy.maximum(one, other).sum(axis=1)
+            doubt = numpy.where(weights == 0, 0.0, numpy.abs(weights) * found.doubt).sum(axis=1)
+            outside = numpy.maximum(numpy.maximum(low - analytic, analytic - high), 0.0)
+            largest = numpy.maximum(
+                numpy.maximum(numpy.abs(low), numpy.abs(high)), numpy.abs(leaf.numeric).max(axis=1, initial=0.0, where=numpy.isfinite(leaf.numeric))
+            )
+            close = outside <= atol + rtol * numpy.maximum(numpy.abs(low), numpy.abs(high)) + doubt
+            sure = doubt <= atol + UNSURE * largest
+        jumps = (weights != 0) @ found.jump > 0
+        cleared = bool(numpy.isfinite(analytic).all() and (close & sure | jumps).all())
+        with numpy.errstate(all="ignore"):
+            error = numpy.where(jumps, 0.0, numpy.maximum(outside - doubt, 0.0) / (numpy.minimum(numpy.abs(low), numpy.abs(high)) + atol / rtol))
+        return cls(taken, found, functionals, analytic, low, high, doubt, cleared, float(error.max(initial=0.0)))
+
+    def nearest(self, analytic: numpy.ndarray) -> numpy.ndarray:
+        """For each upstream gradient the derivative that is nearest to what backward gives."""
+        return numpy.clip(analytic, self.low, self.high)
+
+    def error_by_step(self, row: int) -> tuple[tuple[float, float, float], ...]:
+        """For one upstream gradient: (step, |analytic - central difference|, what rounding may contribute)."""
+        units = row - len(self.functionals)
+        weights = self.functionals[row] if units < 0 else numpy.eye(self.curve.central.shape[1])[units]
+        with numpy.errstate(all="ignore"):
+            errors = numpy.abs(self.curve.central @ weights - self.analytic[row])
+            noise = self.curve.noise @ numpy.abs(weights)
+        return tuple((float(step), float(error), float(rounding)) for step, error, rounding in zip(self.curve.steps, errors, noise, strict=True))
+
+
+TOGETHER = 1e-5
+"""The step along which elements that kink together are moved."""
+
+
+def at_kinks(case: Case, leaf: Leaf, atol: float, rtol: float) -> None:
+    """Where several elements kink for the same output, they must be right together, too.
+
+    Of two equal numbers in a maximum each may have any derivative from 0 to 1, but both together have 1: moved together,
+    the output moves as they do. A backward that gives 1 to each is right at each by itself, and wrong.
+    """
+    kinks = [(j, look.found.kink) for j, look in leaf.looks.items() if look.at_kink and not look.found.jump.any()]
+    if len(kinks) < 2 or leaf.wrong.any():
+        return
+    shared = numpy.flatnonzero(numpy.sum([kink for _, kink in kinks], axis=0) >= 2)[:8]
+    before = leaf.array.copy()
+    for output in shared:
+        group = [j for j, kink in kinks if kink[output]]
+        along = _analytic_row(case, leaf, int(output), group).sum()
+        here = case.subject.flat()[output]
+        sides = []
+        try:
+            for step in (TOGETHER, -TOGETHER):
+                for j in group:
+                    leaf.array[leaf.indices[j]] = before[leaf.indices[j]] + step
+                sides.append(float(case.subject.flat()[output] - here) / step)
+        finally:
+            leaf.array[...] = before
+        low, high = min(sides), max(sides)
+        tolerance = atol + max(rtol, 1e-3) * (1 + max(abs(low), abs(high)))
+        if not low - tolerance <= along <= high + tolerance:
+            leaf.wrong[group] = True
+            leaf.together = (int(output), group, float(along), float(low), float(high))
+            return
+
+
+def _analytic_row(case: Case, leaf: Leaf, output: int, group: list[int]) -> numpy.ndarray:
+    """What backward gives these elements for the unit vector of one output."""
+    if len(leaf.analytic) > case.random:
+        return leaf.analytic[case.random + output, group]
+    vector = [numpy.zeros(part.shape, part.dtype) for part in case.vectors[0]]
+    for part in vector:
+        if output < part.size:
+            part.reshape(-1)[output] = 1
+            break
+        output -= part.size
+    (arrived,) = case.subject.gradients([vector])
+    gradient = arrived[list(case.subject.leaves).index(leaf.label)]
+    return numpy.array([0.0 if gradient is None else gradient[leaf.indices[j]] for j in group])
