@@ -51,3 +51,9 @@ def batch_norm_grad(spec, grad, x, w, mean, variance, dx, dw, db):
     dw[...], db[...] = products * root, sums
     factor = root if w is None else root * w
     combine(x, grad, factor, -factor * root * root * products / count, mean, -factor * sums / count, dx)
+
+
+@algorithm("scale_and_shift", backend="numba", exact=False, workspace=_bytes)
+def scale_and_shift(shape, x, slope, offset, out):
+    zeros = numpy.zeros(shape[1])
+    scale(x, zeros + 1 if slope is None else slope, zeros, zeros if offset is None else offset, out)

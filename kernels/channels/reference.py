@@ -35,3 +35,9 @@ def batch_norm_grad(
         dw[c], db[c] = (g * y).sum(), g.sum()
         g = g * (1 if w is None else w[c])
         dx[:, c] = (g - g.mean() - y * (g * y).mean()) / root
+
+
+@algorithm("scale_and_shift", automatic=False, exact=False)
+def scale_and_shift(shape: tuple[int, ...], x: Array, slope: Array | None, offset: Array | None, out: Array) -> None:
+    for c in range(shape[1]):
+        out[:, c] = x[:, c].astype(float) * (1 if slope is None else slope[c]) + (0 if offset is None else offset[c])

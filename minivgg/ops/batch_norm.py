@@ -11,7 +11,6 @@ import numpy
 from minivgg.autograd import Function, Tensor, is_grad_enabled
 from minivgg.backend import FLOATING, Array, empty, empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.reduce import sum_to
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
@@ -104,29 +103,36 @@ class BatchNorm(Function):
         return dx, (grad * y).sum(axes) if need_w else None, grad.sum(axes) if need_b else None
 
 
-def _of(operation: str, spec: Problem, x: Any) -> Any:
+def _of(operation: str, spec: Any, x: Any) -> Any:
     """The compiled kernel is for images."""
     if x.ndim == 4:
         return kernel(operation, spec, x)
-    return {"batch_norm": _batch_norm, "batch_norm_grad": _batch_norm_grad}[operation]
+    return {"batch_norm": _batch_norm, "batch_norm_grad": _batch_norm_grad, "scale_and_shift": _scale_and_shift}[operation]
+
+
+@formula("scale_and_shift")
+def _scale_and_shift(shape, x, slope, offset, out):
+    numbers = (1, -1) + (1,) * (len(shape) - 2)
+    out[...] = x if slope is None else x * slope.reshape(numbers)
+    if offset is not None:
+        out += offset.reshape(numbers)
 
 
 class ScaleAndShift(Function):
-    """x · scale + shift, in one new array; both are (1, C, 1, ...), or None."""
+    """x · slope + offset, each (C,) or None. Its own transpose without the offset."""
 
-    def forward(self, x, scale, shift):
-        self.shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
-        self.save_for_backward(x if self.needs_input_grad[1] else None, scale)
-        out = x.copy() if scale is None else x * scale
-        if shift is not None:
-            out += shift
+    def forward(self, x, slope, offset):
+        self.save_for_backward(x if self.needs_input_grad[1] else None, slope)
+        out = empty_like(x)
+        _of("scale_and_shift", x.shape, x)(x.shape, x, slope, offset, out)
         return out
 
     def backward(self, grad):
-        x, scale = self.saved_tensors
-        need_x, need_scale, need_shift = self.needs_input_grad
-        grad_x = (grad if scale is None else grad * scale) if need_x else None
-        return grad_x, sum_to(grad * x, self.shape) if need_scale else None, sum_to(grad, self.shape) if need_shift else None
+        x, slope = self.saved_tensors
+        need_x, need_slope, need_offset = self.needs_input_grad
+        axes = (0, *range(2, grad.ndim))
+        grad_x = (grad if slope is None else ScaleAndShift.apply(grad, slope, None)) if need_x else None
+        return grad_x, (grad * x).sum(axes) if need_slope else None, grad.sum(axes) if need_offset else None
 
 
 def batch_norm(
@@ -142,7 +148,7 @@ def batch_norm(
     others        (C,) in the input's dtype, or None
 
     Source: arXiv:1502.03167. Cost: 2 passes over the input in training and 2 for its
-    gradients, 2 in evaluation.
+    gradients, 1 in evaluation.
 
     >>> import minivgg
     >>> x, mean, var = minivgg.tensor([[1.0], [3.0]]), minivgg.zeros(1), minivgg.ones(1)
@@ -153,7 +159,6 @@ def batch_norm(
     (tensor([1.]), tensor([1.5000]))
     """
     _check(input, running_mean, running_var, weight, bias, training, eps)
-    channels = (1, input.shape[1]) + (1,) * (input.ndim - 2)
     count = math.prod(input.shape) // max(input.shape[1], 1)
     out, scale, shift = input, weight, bias
     if training and count:
@@ -167,7 +172,7 @@ def batch_norm(
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
     if scale is None and shift is None:
         return out
-    return ScaleAndShift.apply(out, *(None if numbers is None else numbers.reshape(channels) for numbers in (scale, shift)))
+    return ScaleAndShift.apply(out, scale, shift)
 
 
 def _move(running: Tensor, momentum: float, batch: Array) -> None:

@@ -218,6 +218,13 @@ def _batch_norm_grad() -> Iterator[Problem]:
         yield Problem("batch_norm_grad", batch_norm.Problem(shape, 1e-3), inputs, (shape, numbers, numbers), prepare=_its_moments)
 
 
+def _scale_and_shift() -> Iterator[Problem]:
+    for i, shape in enumerate(IMAGES):
+        for wanted in (i % 3, 2):
+            slope, offset = ((shape[1],) if other != wanted else None for other in (0, 1))
+            yield Problem("scale_and_shift", shape, (shape, slope, offset), (shape,))
+
+
 MATRICES = ((3, 5), (1, 70), (2, 1), (0, 3), (5, 64), (90, 500))
 
 
@@ -305,6 +312,7 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "channel_sums": _channel_sums,
     "batch_norm": _batch_norm,
     "batch_norm_grad": _batch_norm_grad,
+    "scale_and_shift": _scale_and_shift,
     "softmax": _rows("softmax", 1),
     "log_softmax": _rows("log_softmax", 1),
     "softmax_grad": _rows("softmax_grad", 2),
