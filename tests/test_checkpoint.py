@@ -20,10 +20,11 @@ import minivgg
 from minivgg import nn
 from minivgg.data import DataLoader, TensorDataset
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.files import written_whole
 from minivgg.optim import SGD, Adam
 from minivgg.optim.lr_scheduler import StepLR
 from minivgg.training import FileError, Position, Run, load, save
-from minivgg.training.files import read_arrays, write_arrays, written_whole
+from minivgg.training.files import read_arrays, write_arrays
 from minivgg.training.tree import join, split
 
 

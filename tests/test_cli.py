@@ -490,7 +490,7 @@ def test_numbers_are_written_for_people():
 
 def test_charts_stand_extreme_numbers():
     """No nan, no division by zero: one point, equal points, zeros, no errors at all."""
-    from minivgg.cli.report import charts
+    from minivgg.page import charts
 
     drawn = [
         charts.lines({"a": [(1, 0.5)]}, "x", "y", percent=True),
@@ -510,7 +510,7 @@ def test_charts_stand_extreme_numbers():
 
 
 def test_confusable_labels_on_the_right_do_not_overlap():
-    from minivgg.cli.report import charts
+    from minivgg.page import charts
 
     chart = charts.lines({name: [(1, 0.0), (2, 1 + i / 1000)] for i, name in enumerate("abcd")}, "x", "y")
     heights = sorted(float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)" class="name', chart))

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 # A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
 FLOORS = [
-    ("errors", "memory", "version"),
-    ("backend", "hooks", "spec", "threads"),
+    ("errors", "files", "memory", "version"),
+    ("backend", "hooks", "page", "spec", "threads"),
     ("registry", "random"),
     ("autograd",),
     ("kernels",),

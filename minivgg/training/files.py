@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy
 
 from minivgg.errors import ArgumentError, DtypeError, OperationError
+from minivgg.files import written_whole
 
 Arrays = dict[str, numpy.ndarray]
 
@@ -22,33 +21,6 @@ DTYPES = {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("float", "int
 
 class FileError(OperationError, ValueError):
     """A file that is damaged, of another kind, or holds something else than what was asked for."""
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a place to write to, and put it in the place of ``path`` when the block ends without an exception.
-
-    The new contents are on the disk before the name changes hands, so whatever happens, a power cut included, the name
-    stands for the old file or for the new one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.tmp")
-    try:
-        yield beside
-        _sync(beside)
-        beside.replace(path)
-        if os.name == "posix":
-            _sync(path.parent)  # the change of name, too
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:

@@ -11,17 +11,19 @@ from minivgg.bench.machine import machine
 from minivgg.bench.report import by_problem
 from minivgg.cli.answers import activations, pixel_gradient
 from minivgg.cli.console import duration
-from minivgg.cli.report import Report, charts, sections
+from minivgg.cli.report import sections
 from minivgg.cli.report.findings import GOAL, Findings
+from minivgg.page import Page, charts
+from minivgg.page.parts import card, key, more, rows, section, two
 from minivgg.version import __version__
 
 SOURCE = "The digits: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0."
 
 
-def compose(found: Findings) -> Report:
+def compose(found: Findings) -> Page:
     """The page for whatever was found."""
     facts, date = machine(), time.strftime("%Y-%m-%d %H:%M")
-    report = Report(headline(found), lead(found), f"Written by minivgg {__version__}, {date}, in {duration(found.seconds)}. {SOURCE}")
+    report = Page(headline(found), lead(found), f"Written by minivgg {__version__}, {date}, in {duration(found.seconds)}. {SOURCE}")
     tiles(found, report)
     if found.inspection is not None:
         report.add("network", "The network", network(found))
@@ -57,7 +59,7 @@ def lead(found: Findings) -> str:
     return " ".join(words)
 
 
-def tiles(found: Findings, report: Report) -> None:
+def tiles(found: Findings, report: Page) -> None:
     """The figures to be seen at once."""
     if found.accuracy is not None and found.history is not None:
         speed = numpy.median([epoch.images_per_second for epoch in found.history.epochs])
@@ -89,7 +91,7 @@ def network(found: Findings) -> str:
     shapes = [("input", found.inspection.input_shapes[0], "input")]
     shapes += [(kinds[row.kind], row.output_shape, kinds[row.kind]) for row in found.inspection.rows if row.kind in kinds]
     stages = [(name, shape[1], shape[2] if len(shape) == 4 else 1, kind) for name, shape, kind in shapes]
-    legend = sections.key([("block0", "input"), ("block1", "convolution 3x3"), ("block2", "max pooling 2x2"), ("block3", "linear")])
+    legend = key([("block0", "input"), ("block1", "convolution 3x3"), ("block2", "max pooling 2x2"), ("block3", "linear")])
     body = [
         [
             f"<b>{row.kind}</b> <span class=dim>{escape(row.name)}</span>",
@@ -107,8 +109,8 @@ def network(found: Findings) -> str:
         "VGG's recipe, scaled down: 3x3 convolutions in pairs, each followed by batch normalisation and ReLU, then pooling that halves the picture "
         "while the channels double. The numbers below a block are its channels and its size in pixels."
     )
-    table = sections.more("Every layer, its cost and its receptive field", sections.rows(head, body, words=3))
-    return sections.section("network", "The network", words, sections.card(legend, charts.cuboids(stages), table))
+    table = more("Every layer, its cost and its receptive field", rows(head, body, words=3))
+    return section("network", "The network", words, card(legend, charts.cuboids(stages), table))
 
 
 def learning(found: Findings) -> str:
@@ -145,7 +147,7 @@ def gradients(found: Findings) -> str:
         named.append((report.name, [(series, name, error) for series, name, error in errors if error is not None]))
     half = (len(named) + 1) // 2
     label = "largest error (relative; absolute where small)"
-    plots = [sections.card(charts.dots(part, RTOL, label)) for part in (named[:half], named[half:]) if part]
+    plots = [card(charts.dots(part, RTOL, label)) for part in (named[:half], named[half:]) if part]
     body = [
         [
             escape(report.name),
@@ -166,9 +168,9 @@ def gradients(found: Findings) -> str:
         f"Each input of each operation was moved by ±{EPS:g}, and the change of the result compared with the gradient that <code>backward</code> computes, "
         f"in float64. The second derivative is the same check of the gradient itself: differentiating it again needs no further code. {verdict}"
     )
-    table = sections.card(sections.more("The table", sections.rows(["operation", "samples", "derivatives", "first", "second", ""], body)))
-    legend = sections.key([("s1", "first derivative"), ("s2", "second derivative")])
-    return sections.section("gradients", "Every gradient, checked", words, legend, sections.two(*plots), table)
+    table = card(more("The table", rows(["operation", "samples", "derivatives", "first", "second", ""], body)))
+    legend = key([("s1", "first derivative"), ("s2", "second derivative")])
+    return section("gradients", "Every gradient, checked", words, legend, two(*plots), table)
 
 
 def speed(found: Findings) -> str:
