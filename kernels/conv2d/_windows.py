@@ -37,16 +37,25 @@ def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover comp
     """band[i, j] = x[n, row + i, column + j] of an input spread by (step_h, step_w): zeros in the gaps and beyond the border."""
     zero = x.dtype.type(0)
     rows, columns, channels = x.shape[1:]
+    first = min(max(-column, 0), band.shape[1])
+    last = max(first, min(band.shape[1], columns - column))
     for i in range(band.shape[0]):
-        h, h_gap = (row + i) // step_h, (row + i) % step_h
-        for j in range(band.shape[1]):
-            w, w_gap = (column + j) // step_w, (column + j) % step_w
-            if h_gap == 0 and w_gap == 0 and 0 <= h < rows and 0 <= w < columns:
-                for c in range(channels):
-                    band[i, j, c] = x[n, h, w, c]
-            else:
-                for c in range(channels):
-                    band[i, j, c] = zero
+        h, line = row + i, band[i].reshape(band.shape[1] * channels)
+        if step_h == 1 and step_w == 1 and 0 <= h < rows:  # what lies side by side is one run
+            source = x[n, h].reshape(columns * channels)
+            line[: first * channels] = zero
+            line[last * channels :] = zero
+            shift = column * channels
+            for e in range(first * channels, last * channels):
+                line[e] = source[e + shift]
+            continue
+        line[:] = zero
+        if h % step_h == 0 and 0 <= h // step_h < rows:
+            for j in range(band.shape[1]):
+                w = column + j
+                if w % step_w == 0 and 0 <= w // step_w < columns:
+                    for c in range(channels):
+                        band[i, j, c] = x[n, h // step_h, w // step_w, c]
 
 
 @compiled

@@ -105,12 +105,17 @@ def convolve_images(
     x, u, bias, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, top, left, spread_h, spread_w, stride_h, stride_w,
     dilation_h, dilation_w, run, vector, seen, windows, tile,
 ):  # pragma: no cover compiled  # fmt: skip
-    """The same rows of several images. ``windows`` has rows where windows are copied, with ``run`` neighbours a filter row."""
+    """The same rows of several images. ``windows`` has room where windows are copied, with ``run`` neighbours a filter row.
+
+    Copied, the windows of all rows stand in one line, and so do the outputs.
+    """
+    rows, (columns, outputs) = p_last - p_first, y.shape[2:]
     for n in range(n_first, n_last):
         copy_rows(x, n, p_first * stride_h - top, -left, spread_h, spread_w, seen)
-        if windows.shape[0]:
-            copy_windows(seen, stride_h, stride_w, dilation_h, run, vector, windows)
-            convolve_band(windows, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, 1, 1, 1, 1, tile)
+        if windows.shape[1]:
+            copy_windows(seen, stride_h, stride_w, dilation_h, run, vector, windows[0, : rows * columns].reshape(rows, columns, windows.shape[2]))
+            line = y[n, p_first:p_last].reshape(1, 1, rows * columns, outputs)
+            convolve_band(windows, u, bias, floor, line, 0, 0, 1, group, panel_first, panel_last, 1, 1, 1, 1, tile)
         else:
             convolve_band(
                 seen, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
@@ -174,7 +179,7 @@ def convolve(
     def work(item: int) -> None:
         n_first, n_last, p_first, p_last, group, panel_first, panel_last = items[item]
         seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
-        windows = with_slack((p_last - p_first if windowed else 0, round_up(q, ROWS), window), dtype)
+        windows = with_slack((1, round_up((p_last - p_first) * q, ROWS) if windowed else 0, window), dtype)
         tile = empty((ROWS, columns), dtype)
         convolve_images(
             x, u, padded, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
