@@ -6,6 +6,7 @@ sums side by side, because the order of a sum is fixed, and one sum after the ot
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy
@@ -141,6 +142,28 @@ def scale_planes(x, slope, center, offset, first, last, out):  # pragma: no cove
             out[plane, i] = slope[c] * (x[plane, i] - center[c]) + offset[c]
 
 
+@compiled
+def statistics(sums, squares, center, count, eps, w, mean, variance, slope):  # pragma: no cover compiled
+    """Mean and variance of each channel from parts of Σ (x - center) and Σ (x - center)², and slope = w / √(variance + eps)."""
+    for c in range(mean.size):
+        total, square = sums[:, c].sum(), squares[:, c].sum()
+        shift = total / count
+        mean[c] = center[c] + shift
+        variance[c] = max(square / count - shift * shift, 0.0)
+        slope[c] = w[c] / math.sqrt(variance[c] + eps)
+
+
+@compiled
+def coefficients(sums, products, variance, count, eps, w, dw, db, numbers):  # pragma: no cover compiled
+    """dw and db of each channel from parts of Σ g and Σ g · (x - mean); dx = numbers[0] · g + numbers[1] · (x - mean) + numbers[2]."""
+    for c in range(dw.size):
+        total, product = sums[:, c].sum(), products[:, c].sum()
+        root = 1.0 / math.sqrt(variance[c] + eps)
+        factor = w[c] * root
+        dw[c], db[c] = product * root, total
+        numbers[0, c], numbers[1, c], numbers[2, c] = factor, -factor * root * root * product / count, -factor * total / count
+
+
 def lines(last: bool, *arrays: numpy.ndarray) -> list[numpy.ndarray]:
     """The arrays as (pixels, C), ``last``, or as (planes, pixels); copied if they lie otherwise."""
     result = []
@@ -172,7 +195,7 @@ def plain_sums(x: numpy.ndarray) -> numpy.ndarray:
 
 
 def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: bool) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """(C,) float64: Σ g and Σ g · (x - center) of each channel; with ``square`` Σ (x - center) and Σ (x - center)²."""
+    """(parts, C) float64: parts of Σ g and Σ g · (x - center) of each channel; with ``square`` of Σ (x - center) and Σ (x - center)²."""
     n, channels, h, w = x.shape
     last = is_channels_last(x)
     x, g = lines(last, x, x if square else g)
@@ -189,7 +212,7 @@ def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: 
             sums_of_planes(x, g, center, square, begin, end, sums.reshape(-1), products.reshape(-1))
 
     parallel(work, count)
-    return sums.sum(0), products.sum(0)
+    return sums, products
 
 
 def scale(x: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, out: numpy.ndarray) -> None:
@@ -206,7 +229,7 @@ def combine(
 
 def _by_item(pixels: Any, planes: Any, arrays: list[numpy.ndarray], numbers: list[numpy.ndarray], out: numpy.ndarray) -> None:
     last = is_channels_last(out)
-    numbers = [number.astype(out.dtype) for number in numbers]
+    numbers = [writable(number.astype(out.dtype, copy=False)) for number in numbers]
     *arrays, result = lines(last, *arrays, out)
     run, rows = pixels if last else planes, result.shape[0]
     step = max(1, ITEM // max(result.shape[1], 1))

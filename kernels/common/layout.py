@@ -78,6 +78,9 @@ def flat(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: nu
     if all(x.flags.c_contiguous for x in (*outputs, *inputs)):
         compute(*(x.reshape(-1) for x in outputs), *(writable(x).reshape(-1) for x in inputs))
         return
+    if all(is_channels_last(x) for x in (*outputs, *inputs)):
+        compute(*(writable(x).transpose(0, 2, 3, 1).reshape(-1) for x in (*outputs, *inputs)))
+        return
     dense = not outputs[0].size or numpy.may_share_memory(outputs[0].ravel("K"), outputs[0])
     order = outputs[0] if dense else numpy.empty(outputs[0].shape)
     steps = _steps(order)
