@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what tells whether source text has changed."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -33,3 +34,13 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest(folders: Iterable[Path]) -> str:
+    """SHA-256 of all Python source below the folders: the same wherever they lie and whenever they were written."""
+    found = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            text = file.read_bytes()
+            found.update(f"{file.relative_to(folder).as_posix()} {len(text)} ".encode() + text)
+    return found.hexdigest()

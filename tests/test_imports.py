@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "files", "memory", "version"),
     ("backend", "hooks", "page", "spec", "threads"),
+    ("tuning",),
     ("registry", "random"),
     ("autograd",),
     ("kernels",),

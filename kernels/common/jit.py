@@ -14,6 +14,8 @@ from typing import Any
 import numba
 from numba.core import event
 
+from minivgg.files import digest
+
 FASTMATH = {"contract", "nsz"}
 """Allowed: fused multiply-add, and -0 for 0. Not allowed: anything that breaks nan, inf, or the order of a sum."""
 
@@ -49,11 +51,9 @@ def kept() -> bool:
 
 
 @functools.cache
-def _stamp() -> tuple[Any, ...]:
+def _stamp() -> str:
     """Numba forgets a kernel when its own file changes; ours are also made of the files beside it."""
-    folder = Path(__file__).parents[1]
-    files = sorted(folder.glob("*/*.py"))
-    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return digest([Path(__file__).parents[1]])
 
 
 @contextlib.contextmanager
