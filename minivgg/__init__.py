@@ -54,7 +54,7 @@ from minivgg.registry import exact, explain, use_algorithm
 from minivgg.threads import get_num_threads, set_num_threads
 from minivgg.version import __version__
 
-_AT_FIRST_USE = {"draw_graph": "minivgg.inspect", "summary": "minivgg.inspect"}
+_AT_FIRST_USE = {"autotune": "minivgg.bench.autotune", "draw_graph": "minivgg.inspect", "summary": "minivgg.inspect"}
 """Names that stand here but whose modules are loaded only when they are asked for."""
 
 

@@ -22,6 +22,7 @@ import numpy
 from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
 from minivgg.spec import Conv2dSpec, Pool2dSpec
+from minivgg.tuning import lookup
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def _check_known(family: str, name: str) -> None:
 
 
 def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm:
-    """The algorithm to run on ``device``: the forced one if it applies, else the first of the policy's list that does.
+    """The algorithm to run on ``device``: the forced one if it applies, else the fastest that ``autotune`` measured, else the policy's.
 
     ``name`` may be ``"exact"``. An algorithm that takes unreasonably much scratch memory is passed over.
     """
@@ -256,18 +257,35 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
         if refusal:
             raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
         return known[name]
-    for preferred, _ in _POLICIES[operation](spec, dtype):
-        if known[preferred].refusal(spec, dtype, device) is None and _passed_over(known[preferred], spec, dtype, name) is None:
-            return known[preferred]
+    measured = lookup(operation, spec, dtype) if device == "cpu" else None
+    chosen = _first(measured.ranked, operation, spec, dtype, name, device) if measured else None
+    chosen = chosen or by_policy(operation, spec, dtype, name, device)
+    if chosen:
+        return chosen
     refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, name, device))
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
+
+
+def by_policy(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm | None:
+    """The first of the policy's list that applies, whatever was measured; None if none does."""
+    _discover()
+    return _first(_POLICIES[operation](spec, dtype), operation, spec, dtype, name, device)
+
+
+def _first(ranked: list[tuple[str, str]], operation: str, spec: Any, dtype: numpy.dtype, name: str | None, device: str) -> Algorithm | None:
+    known = _ALGORITHMS[operation]
+    for preferred, _ in ranked:
+        candidate = known.get(preferred)
+        if candidate and candidate.automatic and candidate.refusal(spec, dtype, device) is None and passed_over(candidate, spec, dtype, name) is None:
+            return candidate
+    return None
 
 
 MUCH_MEMORY, OPERANDS = 512 << 20, 1.5
 """Bytes of scratch memory that nobody minds; and how often the size of the problem's own arrays, where these are larger."""
 
 
-def _passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
+def passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
     """Why it is not taken unless the user asks for it by name, though it could compute this; or None."""
     if name == EXACT and not algorithm.exact:
         return "it is not exact"
@@ -313,15 +331,17 @@ class Candidate:
 def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> list[Candidate]:
     """Every algorithm with the sentence that speaks for it or refuses it on ``device``, the preferred ones first.
 
-    The chosen one is ``name`` if that is given, else the first of the policy's list that applies and is not passed over
-    (for its scratch memory, or because only an exact one is wanted); none may be.
+    The chosen one is ``name`` if that is given, else the first that applies and is not passed over (for its scratch memory,
+    or because only an exact one is wanted) of those that ``autotune`` measured and of the policy's list; none may be.
     """
     known = algorithms(operation)
-    ranked = dict(_POLICIES[operation](spec, dtype))
+    measured = lookup(operation, spec, dtype) if device == "cpu" else None
+    ranked = {each: reason for each, reason in measured.ranked if each in known and known[each].automatic} if measured else {}
+    ranked |= {each: reason for each, reason in _POLICIES[operation](spec, dtype) if each not in ranked}
     result: list[Candidate] = []
     for each in [*ranked, *(other for other in known if other not in ranked)]:
         refusal = known[each].refusal(spec, dtype, device)
-        left_out = None if refusal or each not in ranked else _passed_over(known[each], spec, dtype, name)
+        left_out = None if refusal or each not in ranked else passed_over(known[each], spec, dtype, name)
         if refusal:
             reason = f"asked for, but {refusal}" if each == name else refusal
         elif each == name:

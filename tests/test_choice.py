@@ -150,6 +150,11 @@ def _picky(operation, sentence):
 POLICY = [  # problem, what "auto" takes on the processor, and what it takes among the array-namespace algorithms
     ("n1 c64 h224 w224 k64 r3 p1", "winograd_f4", "im2col"),
     ("n64 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),
+    ("n1 c512 h14 w14 k512 r3 p1", "winograd_f2", "im2col"),  # 16 tiles of 4x4 for each filter
+    ("n2 c512 h14 w14 k512 r3 p1", "winograd_f2", "im2col"),
+    ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),
+    ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "im2col"),  # few tiles, but few filters, too
+    ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "im2col"),
     ("n1 c3 h224 w224 k64 r3 p1", "direct", "im2col"),
     ("n1 c256 h56 w56 k256 r1", "direct", "im2col"),
     ("n1 c64 h56 w56 k64 r15 p7", "direct", "kn2row"),  # 3136 columns of 14400

@@ -19,9 +19,10 @@ from minivgg.bench import measure, turns
 from minivgg.cli.app import app
 from minivgg.cli.console import duration, size
 from minivgg.testing import check_operation
+from minivgg.threads import get_num_threads
 
 COMMAND = [sys.executable, "-m", "minivgg.cli"]
-VERBS = ["demo", "summary", "train", "eval", "predict", "gradcheck", "bench", "explain", "doctor", "warmup"]
+VERBS = ["demo", "summary", "train", "eval", "predict", "gradcheck", "bench", "explain", "autotune", "doctor", "warmup"]
 SPEC = "n1 c8 h12 w12 k8 r3 p1"
 
 
@@ -93,6 +94,9 @@ def test_start_is_quick():
         (["summary", "vgg11", "--input", "3,x"], "error: summary: a size is written like 3,224,224"),
         (["explain", "n1 c3"], "error: parse: 'n1 c3' lacks h, w, k, r"),
         (["explain", "n1 c3 h2 w2 k4 r5"], "error: conv2d: the filter spans 5x5, the padded input is only 2x2"),
+        (["autotune"], "error: autotune: takes either a network, a layer or a problem string, or --clear"),
+        (["autotune", "vgg12"], "error: autotune: there is no network 'vgg12'; there are minivgg, vgg11"),
+        (["autotune", SPEC, "--input", "3,8,8"], "error: autotune: --input is for networks, got"),
         (["explain", SPEC, "--operation", "relu"], "error: explain: there is no operation 'relu'"),
         (["gradcheck", "conv3d"], "error: gradcheck: there is no operation 'conv3d'; there are "),
         (["bench", "--layer", "conv9_9"], "error: bench: vgg16 has no layer 'conv9_9'; it has conv1_1, conv1_2"),
@@ -182,6 +186,24 @@ def test_explain_as_json_agrees_with_the_choice():
     (chosen,) = [row["name"] for row in found["candidates"]["conv2d_grad_weight"] if row["chosen"]]
     assert chosen == registry.select("conv2d_grad_weight", Conv2dSpec.parse(SPEC), numpy.dtype("float64")).name
     assert list(found["candidates"]) == ["conv2d_grad_weight"]
+
+
+def test_autotune_measures_keeps_and_forgets(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "minivgg" / "autotune.json"
+    text = minivgg("autotune", SPEC, "--replicates", "1", "--no-backward").stdout
+    assert re.search(rf"^{SPEC} +conv2d +1  direct +[\d.]+ ms  \w+ +[\d.]+ ms +[\d.]+$", text, re.MULTILINE)
+    assert f"\nkept in {file}\n" in text
+    assert text.endswith("not used in this process: MINIVGG_AUTOTUNE is off\n")
+    monkeypatch.delenv("MINIVGG_AUTOTUNE")
+    environment = os.environ | {"MINIVGG_NUM_THREADS": str(get_num_threads())}
+    shown = subprocess.run([*COMMAND, "explain", SPEC], capture_output=True, text=True, check=True, env=environment).stdout
+    assert re.search(r"measured [\d.]+ ms on this machine", shown)
+    found = json.loads(minivgg("autotune", "minivgg", "--batch", "2", "--input", "1,8,8", "--no-backward", "--replicates", "1", "--json").stdout)
+    assert [row["problem"] for row in found["rows"]] == [f"n2 {rest} r3 p1" for rest in ("c1 h8 w8 k32", "c32 h8 w8 k32", "c32 h4 w4 k64", "c64 h4 w4 k64")]
+    assert found["file"] == str(file)
+    assert minivgg("autotune", "--clear").stdout == f"{file} is gone\n"
+    assert not file.exists()
 
 
 def test_doctor_finds_everything():

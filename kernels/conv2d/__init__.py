@@ -11,6 +11,11 @@ LONG_COLUMN, MANY_PLACES = 8192, 256
 FEW = 16
 """Channels below which Winograd's transforms cost more than the multiplications that they save."""
 
+MANY_FILTERS, FILTER_TILES = 128 * 128, 32
+"""From so many filters on (pairs of channels) F(4x4)'s, with 36 numbers each, outgrow the cache; and transforming one takes as long
+as so many of its tiles. So with few tiles F(2x2), with 16 numbers a filter, is the faster one, though it multiplies more: by 1.2 to
+1.7 in training. Inference keeps transformed filters: there the two are within a tenth of each other, or F(2x2) is ahead."""
+
 FFT_POINT = 1000
 """Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds of the direct convolution."""
 
@@ -26,13 +31,18 @@ def choose(spec, dtype):
     column = spec.c * spec.r * spec.s
 
     fast = [("direct", "compiled: the input is read where it lies, and the tile of sums stays in registers")]
-    if min(spec.c, spec.k) >= FEW and min(spec.p, spec.q) >= 3:
-        fast.insert(0, ("winograd_f4", "compiled: a quarter of the multiplications, at the price of two bits"))
+    p, q = spec.p, spec.q
+    if min(spec.c, spec.k) >= FEW and min(p, q) >= 3:
+        small, large = spec.n * -(-p // 2) * -(-q // 2), spec.n * -(-p // 4) * -(-q // 4)  # tiles
+        if spec.c * spec.k >= MANY_FILTERS and 16 * (small + FILTER_TILES) < 36 * (large + FILTER_TILES):
+            fast.insert(0, ("winograd_f2", f"compiled: less than half of the multiplications; {large} tiles of 4x4 are too few for larger filters"))
+        else:
+            fast.insert(0, ("winograd_f4", "compiled: a quarter of the multiplications, at the price of two bits"))
     order = [
         ("im2col", "one large matrix product a tile, in scratch memory that fits the cache"),
         ("kn2row", "one matrix product a filter tap, which needs no columns"),
     ]
-    if column > LONG_COLUMN and spec.n * spec.p * spec.q > MANY_PLACES:
+    if column > LONG_COLUMN and spec.n * p * q > MANY_PLACES:
         order.reverse()
     if spec.macs > FFT_POINT * points and spec.r * spec.s > 9:  # frequencies take products too: nine taps are never worth it
         fast.insert(0, ("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT:,} on it is the fastest"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 
 from minivgg.threads import cores, get_num_threads, openblas, set_num_threads
+from minivgg.tuning import processor
 from minivgg.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,16 +21,6 @@ PACKAGES = (
     "numpy", "numba", "llvmlite", "cupy", "torch", "onnx", "onnxruntime", "openvino", "ncnn", "mnn", "jax", "jaxlib", "tinygrad",
     "pillow", "safetensors", "matplotlib",
 )  # fmt: skip
-
-
-def processor() -> str:
-    """The processor's name, as its maker gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def caches() -> dict[str, int]:

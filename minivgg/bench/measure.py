@@ -83,7 +83,7 @@ def measure(
     results, ready = [], []
     for algorithm in chosen:
         progress(f"{problem.label}: validating {algorithm.name}")
-        result, run = _validate(problem, direction, algorithm, inputs, truth)
+        result, run = validate(problem, direction, algorithm, inputs, truth)
         results.append(result)
         if run is not None:
             ready.append(Competitor(algorithm.name, timed(run), result.seconds))
@@ -102,23 +102,26 @@ def measure(
     return results
 
 
-def draw_inputs(spec: Conv2dSpec, direction: str, seed: int = 0) -> tuple[numpy.ndarray, ...]:
-    """What the kernels of a direction take after the spec, normally distributed in float32: x w b, or ȳ w, or ȳ x."""
+def draw_inputs(spec: Conv2dSpec, direction: str, seed: int = 0, dtype: Any = numpy.float32) -> tuple[numpy.ndarray, ...]:
+    """What the kernels of a direction take after the spec, normally distributed: x w b, or ȳ w, or ȳ x."""
     rng = numpy.random.default_rng(seed)
-    x, w, b, dy = (rng.standard_normal(shape, dtype=numpy.float32) for shape in (spec.input_shape, spec.weight_shape, (spec.k,), spec.output_shape))
+    x, w, b, dy = (rng.standard_normal(shape, dtype=dtype) for shape in (spec.input_shape, spec.weight_shape, (spec.k,), spec.output_shape))
     return {"output": (x, w, b), "input": (dy, w), "weight": (dy, x)}[direction]
 
 
-def _empty(spec: Conv2dSpec, direction: str, dtype: str) -> numpy.ndarray:
+def _empty(spec: Conv2dSpec, direction: str, dtype: Any) -> numpy.ndarray:
     """An ``out`` in which every element that a kernel forgets to write shows."""
     shape = {"output": spec.output_shape, "input": spec.input_shape, "weight": spec.weight_shape}[direction]
     return numpy.full(shape, numpy.nan, dtype)
 
 
 def exact(spec: Conv2dSpec, direction: str, inputs: Sequence[numpy.ndarray]) -> numpy.ndarray:
-    """The result in float64 by im2col, which the tests hold to the definition; its plain loops would take minutes."""
-    out = _empty(spec, direction, "float64")
-    algorithms(DIRECTIONS[direction])["im2col"].run(spec, *(array.astype(numpy.float64) for array in inputs), out)
+    """The result in float64 by im2col, which the tests hold to the definition; its plain loops would take minutes.
+
+    By kn2row where a column is longer than im2col takes.
+    """
+    out, known = _empty(spec, direction, "float64"), algorithms(DIRECTIONS[direction])
+    known["kn2row" if known["im2col"].supports(spec, out.dtype) else "im2col"].run(spec, *(array.astype(numpy.float64) for array in inputs), out)
     return out
 
 
@@ -132,26 +135,26 @@ def relative_error(found: numpy.ndarray, truth: numpy.ndarray) -> float:
     return float(numpy.linalg.norm(found - truth)) / norm if norm else float(numpy.abs(found).max(initial=0.0))
 
 
-def _validate(
+def validate(
     problem: Problem, direction: str, algorithm: Algorithm, inputs: Sequence[numpy.ndarray], truth: numpy.ndarray
 ) -> tuple[Result, Callable[[], Any] | None]:  # fmt: skip
-    """Run once (which compiles, too) and judge; returns what to time, or None."""
-    spec, dtype = problem.spec, numpy.dtype("float32")
+    """Run once in the inputs' dtype (which compiles, too) and judge; returns what to time, or None."""
+    spec, dtype = problem.spec, inputs[0].dtype
     refusal = algorithm.supports(spec, dtype)
     workspace = 0 if refusal else algorithm.workspace(spec, dtype)
     result = Result(problem, direction, algorithm.name, algorithm.backend, workspace, allowed=algorithm.max_error, refusal=refusal or "")
     if refusal:
         return result, None
     if algorithm.channels_last:  # as in a network, where each layer hands such memory on to the next
-        inputs = [_channels_last(array) if array.ndim == 4 and array.shape != spec.weight_shape else array for array in inputs]
-    out = _empty(spec, direction, "float32")
+        inputs = [channels_last(array) if array.ndim == 4 and array.shape != spec.weight_shape else array for array in inputs]
+    out = _empty(spec, direction, dtype)
     if algorithm.channels_last and direction != "weight":
-        out = _channels_last(out)
+        out = channels_last(out)
     algorithm.run(spec, *inputs, out)
     return result, (lambda: algorithm.run(spec, *inputs, out)) if _judge(result, out, truth) else None
 
 
-def _channels_last(array: numpy.ndarray) -> numpy.ndarray:
+def channels_last(array: numpy.ndarray) -> numpy.ndarray:
     """The same (N, C, H, W) numbers in (N, H, W, C) memory."""
     return numpy.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 

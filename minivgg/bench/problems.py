@@ -84,6 +84,24 @@ def vgg(net: str, batch: int = 1, side: int = 224) -> list[Problem]:
     return [Problem(spec, layers[0], len(layers)) for spec, layers in names.items()]
 
 
+def find(text: str, batch: int | None = None) -> Problem:
+    """A problem string, or a layer of a network by its name; ``batch`` replaces ``n``.
+
+    >>> str(find("vgg-e:conv3_2", batch=8))
+    'n8 c256 h56 w56 k256 r3 p1 "vgg-e:conv3_2*3"'
+    """
+    match = re.fullmatch(r"vgg-([A-Ea-e]):(\w+)", text.strip())
+    if match is None:
+        problem = Problem.parse(text)
+    else:
+        layers = vgg(match[1])
+        found = [layer for layer in layers if layer.answers_to(match[2])]
+        if not found:
+            raise ArgumentError("bench", f"vgg-{match[1].lower()} has no layer {match[2]!r}; it has {', '.join(layer.label for layer in layers)}")
+        problem = found[0]
+    return problem if batch is None else Problem(problem.spec.with_batch(batch), problem.name, problem.count)
+
+
 def read(path: Path, batch: int | None = None) -> list[Problem]:
     """The problems of a file, one a line; ``#`` begins a comment. ``batch`` replaces each line's ``n``."""
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minivgg.cli import bench, demo, doctor, evaluate, explain, gradcheck, predict, summary, train, warmup
+from minivgg.cli import autotune, bench, demo, doctor, evaluate, explain, gradcheck, predict, summary, train, warmup
 from minivgg.cli.console import INTERRUPTED
 from minivgg.errors import OperationError
 from minivgg.version import __version__
@@ -69,6 +69,6 @@ def minivgg(
     """
 
 
-for verb in (demo, summary, train, evaluate, predict, gradcheck, bench, explain, doctor, warmup):
+for verb in (demo, summary, train, evaluate, predict, gradcheck, bench, explain, autotune, doctor, warmup):
     name = verb.__name__.rpartition(".")[2]
     app.command("eval" if name == "evaluate" else name)(getattr(verb, name))

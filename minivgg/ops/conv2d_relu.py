@@ -14,7 +14,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import device_of, empty
-from minivgg.ops.conv2d import Conv2dGradInput, Conv2dGradWeight, Size, conv2d, problem_of
+from minivgg.ops.conv2d import Conv2d, Conv2dGradInput, Conv2dGradWeight, Size, conv2d, problem_of
 from minivgg.ops.max_pool2d import MaxPool2dGradInput, max_pool2d
 from minivgg.ops.relu import ReLUGrad, relu
 from minivgg.registry import Operation, Sample, forced, select
@@ -64,13 +64,17 @@ def conv2d_relu(
     spec = problem_of(input, weight, bias, stride, padding, dilation, groups)
     algorithm = forced("conv2d", algorithm)
     if input.ndim == 3:
-        images = input.unsqueeze(0)
-        return conv2d_relu(images, weight, bias, stride, padding, dilation, groups, pool=pool, algorithm=algorithm).squeeze(0)
+        return solve(spec, input.unsqueeze(0), weight, bias, pool, algorithm).squeeze(0)
+    return solve(spec, input, weight, bias, pool, algorithm)
+
+
+def solve(spec: Conv2dSpec, input: Tensor, weight: Tensor, bias: Tensor | None, pool: bool, algorithm: str | None) -> Tensor:
+    """In one pass if the algorithm can, else one after the other."""
     if not (pool and forced("max_pool2d")) and can_fuse(spec, input, pool, algorithm):
         return Conv2dReLU.apply(input, weight, bias, spec, pool, algorithm)
     if pool:
-        return max_pool2d(conv2d_relu(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), 2)
-    return relu(conv2d(input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm), inplace=True)
+        return max_pool2d(solve(spec, input, weight, bias, False, algorithm), 2)
+    return relu(Conv2d.apply(input, weight, bias, spec, algorithm), inplace=True)
 
 
 def can_fuse(spec: Conv2dSpec, input: Tensor, pool: bool, algorithm: str | None) -> bool:

@@ -1,0 +1,5 @@
+"""What a developer measured with autotune must not decide what any test or doctest computes."""
+
+import os
+
+os.environ["MINIVGG_AUTOTUNE"] = "off"
