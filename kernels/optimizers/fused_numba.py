@@ -72,6 +72,14 @@ def rmsprop_step(p, v, a, b, g, first, last, lr, alpha, rest, eps, decay, moment
         p[i] -= lr * d
 
 
+@compiled
+def multiply(g, first, last, factor):  # pragma: no cover compiled
+    """g = factor · g."""
+    g = g[first:last]
+    for i in range(g.size):
+        g[i] *= factor
+
+
 def _run(kernel: Any, changed: list[Any], old: list[Any], gradient: Any, scalars: list[float], *flags: bool) -> None:
     numbers = [gradient.dtype.type(scalar) for scalar in scalars]
     there = [array for array in changed if array is not None]
@@ -112,3 +120,11 @@ def rmsprop(step, p, g, v, a, b, new_p, new_v, new_a, new_b):
     momentum = 0.0 if b is None else step.momentum
     scalars = [step.lr, step.alpha, 1 - step.alpha, step.eps, step.weight_decay, momentum, -1.0 if step.maximize else 1.0]
     _run(rmsprop_step, [new_p, new_v, new_a, new_b], [p, v, a, b], g, scalars, a is not None)
+
+
+@algorithm("scaled", backend="numba", exact=False, workspace=lambda spec, dtype: copies(spec.shape, dtype.itemsize))
+def scaled(spec, g, new_g):
+    if new_g is not g:
+        new_g[...] = g
+    factor = g.dtype.type(spec.factor)
+    flat(lambda line: parallel_blocks(lambda first, last: multiply(line, first, last, factor), line.size), [new_g])

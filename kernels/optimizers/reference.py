@@ -51,3 +51,9 @@ def rmsprop(
         if b is not None and new_b is not None:
             new_b[i] = gradient = step.momentum * b[i] + gradient
         new_p[i] = p[i] - step.lr * gradient
+
+
+@algorithm("scaled", automatic=False, exact=False)
+def scaled(spec: Any, g: Array, new_g: Array) -> None:
+    for i in numpy.ndindex(spec.shape):
+        new_g[i] = g[i] * spec.factor

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy
 
 from minivgg.autograd import Tensor
-from minivgg.backend import namespace
+from minivgg.backend import Array, namespace
 from minivgg.errors import GraphError
+from minivgg.registry import formula, kernel
+
+
+class Scaling(NamedTuple):
+    """What the kernel is told."""
+
+    shape: tuple[int, ...]
+    factor: float
+
+
+@formula("scaled")
+def _scaled(spec: Scaling, g: Array, new_g: Array) -> None:
+    new_g[...] = g * spec.factor
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
@@ -34,6 +48,6 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     scale = float(max_norm / (total + 1e-6))
     for grad in grads if not scale >= 1 else ():  # nan spreads
         with numpy.errstate(invalid="ignore"):
-            grad.array[...] *= scale
+            kernel("scaled", spec := Scaling(grad.shape, scale), grad.array)(spec, grad.array, grad.array)
         grad._version[0] += 1
     return Tensor(xp.asarray(total))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from minivgg.errors import ArgumentError
+from minivgg.nn import utils
 from minivgg.ops import adaptive_avg_pool2d, batch_norm, cross_entropy, dropout, local_response_norm
 from minivgg.optim import adam, rmsprop, sgd
 from minivgg.registry import algorithms
@@ -225,6 +226,10 @@ def _scale_and_shift() -> Iterator[Problem]:
             yield Problem("scale_and_shift", shape, (shape, slope, offset), (shape,))
 
 
+def _scaled() -> Iterator[Problem]:
+    return (Problem("scaled", utils.Scaling(shape, 0.3), (shape,), (shape,)) for shape in SHAPES)
+
+
 MATRICES = ((3, 5), (1, 70), (2, 1), (0, 3), (5, 64), (90, 500))
 
 
@@ -306,6 +311,7 @@ PROBLEMS: dict[str, Callable[[], Iterator[Problem]]] = {
     "sgd": _sgd,
     "adam": _adam,
     "rmsprop": _rmsprop,
+    "scaled": _scaled,
     "linear": _linear(""),
     "linear_grad_input": _linear("_grad_input"),
     "linear_grad_weight": _linear("_grad_weight"),
