@@ -566,6 +566,20 @@ def test_every_form_is_timed_as_it_is_computed(monkeypatch):
     assert called == ["Conv2d", "Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
 
 
+@pytest.mark.parametrize(
+    ("direction", "training", "recorded"), [("output", True, True), ("output", False, False), ("input", True, False), ("weight", True, False)]
+)
+def test_filters_are_transformed_anew_where_the_model_does_it(direction, training, recorded, monkeypatch):
+    """Inference and backward record nothing, and kernels keep what they derive from the filters only then."""
+    seen = []
+    im2col = algorithms(module.DIRECTIONS[direction])["im2col"]
+    watched = dataclasses.replace(im2col, run=lambda *args: (seen.append(minivgg.is_grad_enabled()), im2col.run(*args)))
+    monkeypatch.setitem(registry._ALGORITHMS[module.DIRECTIONS[direction]], "im2col", watched)
+    case = module.Case(direction, SPEC, float32, (True, False), training, [module.ALONE])
+    module._call(case, "im2col", module.draw_inputs(SPEC, direction))()
+    assert seen == [recorded]
+
+
 def test_tuning_is_the_first_thing_that_a_process_does():
     program = f"import minivgg; print(minivgg.autotune({PROBLEM!r}, backward=False, replicates=1).rows[0].chosen)"
     assert python(program) == chosen()
