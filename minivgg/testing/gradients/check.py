@@ -229,10 +229,13 @@ def _leaf(case: Case, label: str, indices: list[Index], analytic: list[Any], uni
         columns[:, j] = central(subject, label, index, settings.eps) if by_step is None else by_step
     expected = _functionals(functionals, columns, bool(units))
     leaf = Leaf(label, array, indices, connected, got, expected, columns, numpy.zeros(len(indices), bool), {})
-    suspicious = _errors(got, expected, settings).max(axis=0, initial=0.0) > settings.rtol
+    distance = _errors(got, expected, settings).max(axis=0, initial=0.0)
     here = subject.flat()
-    queue = numpy.flatnonzero(suspicious)
+    queue = numpy.flatnonzero(distance > settings.rtol)
     queue = queue[numpy.random.default_rng(0).permutation(len(queue))]
+    if len(queue):  # the worst is what the report shows
+        worst = int(distance[queue].argmax())
+        queue = numpy.concatenate([queue[worst : worst + 1], numpy.delete(queue, worst)])
     for first in range(0, len(queue), LOOKS):
         for j in queue[first : first + LOOKS]:
             look = Look.closely(case, leaf, int(j), here, functionals, settings.atol, settings.rtol)
@@ -272,6 +275,8 @@ def _line(leaf: Leaf, settings: Settings) -> InputReport:
         if look.cleared:
             errors[:, j] = numpy.minimum(errors[:, j], look.error)
     judged = numpy.where(leaf.wrong, errors, -1.0) if leaf.wrong.any() else errors
+    if leaf.wrong.any():  # of those about as wrong, one that was looked at
+        judged = numpy.where([j in leaf.looks for j in range(len(leaf.indices))], judged, 0.99 * judged)
     row, j = (int(i) for i in numpy.unravel_index(int(judged.argmax()), errors.shape))
     every = numpy.full(shape, numpy.nan)
     for index, error in zip(leaf.indices, errors.max(axis=0), strict=True):

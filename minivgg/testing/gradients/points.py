@@ -58,14 +58,15 @@ class Look:
         """For each upstream gradient the derivative that is nearest to what backward gives."""
         return numpy.clip(analytic, self.low, self.high)
 
-    def error_by_step(self, row: int) -> tuple[tuple[float, float, float], ...]:
-        """For one upstream gradient: (step, |analytic - central difference|, what rounding may contribute)."""
+    def error_by_step(self, row: int) -> tuple[tuple[float, float, float, float], ...]:
+        """For one upstream gradient: (step, |analytic - central difference|, what rounding may contribute, the error of a right gradient)."""
         units = row - len(self.functionals)
         weights = self.functionals[row] if units < 0 else numpy.eye(self.curve.central.shape[1])[units]
         with numpy.errstate(all="ignore"):
-            errors = numpy.abs(self.curve.central @ weights - self.analytic[row])
+            numeric = self.curve.central @ weights
+            errors, right = numpy.abs(numeric - self.analytic[row]), numpy.abs(numeric - self.nearest(self.analytic)[row])
             noise = self.curve.noise @ numpy.abs(weights)
-        return tuple((float(step), float(error), float(rounding)) for step, error, rounding in zip(self.curve.steps, errors, noise, strict=True))
+        return tuple(zip(self.curve.steps, errors.tolist(), noise.tolist(), right.tolist(), strict=True))
 
 
 TOGETHER = 1e-5

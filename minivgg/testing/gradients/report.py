@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy
+
+from minivgg.errors import ArgumentError
+from minivgg.files import written_whole
+from minivgg.testing.gradients.heat import heat_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +61,29 @@ class InputReport:
     stepped: int = 0
     errors: numpy.ndarray | None = None
     """The error of every element, in the input's shape; nan where it was not checked."""
-    curve: tuple[tuple[float, float, float], ...] = ()
-    """At the worst element: (step, |analytic - numeric| with that step, what rounding may contribute)."""
+    curve: tuple[tuple[float, float, float, float], ...] = ()
+    """At the worst element: (step, |analytic - numeric| with that step, what rounding may contribute, what it would be for a right gradient)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; the error of every element where they are few enough to read, -1 where there is none."""
+        """Plain data; the error of every element where they are at most 4096, None where one was not checked."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        few = self.errors is not None and self.errors.size <= 4096
-        data["errors"] = numpy.where(numpy.isfinite(self.errors), self.errors, -1.0).tolist() if few and self.errors is not None else None
-        return data
+        if self.errors is not None:
+            known = numpy.where(numpy.isnan(self.errors), None, self.errors)  # type: ignore[call-overload]
+            data["errors"] = known.tolist() if self.errors.size <= 4096 else None
+        return plain(data)
+
+
+def plain(value: Any) -> Any:
+    """For JSON, which has lists only and no infinite numbers: those become the strings "inf", "-inf" and "nan".
+
+    >>> plain({"shape": (2, 3), "error": float("inf")})
+    {'shape': [2, 3], 'error': 'inf'}
+    """
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +119,26 @@ class GradcheckReport:
         """Plain data, with the results that are computed from it."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in ("inputs", "diagnoses")}
         lines, diagnoses = [line.as_dict() for line in self.inputs], [dataclasses.asdict(one) for one in self.diagnoses]
-        return {**own, "inputs": lines, "diagnoses": diagnoses, "ok": self.ok, "elements": self.elements, "max_error": self.max_error}
+        return plain({**own, "inputs": lines, "diagnoses": diagnoses, "ok": self.ok, "elements": self.elements, "max_error": self.max_error})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report, whole or not at all: ``.txt`` as text, ``.json`` as data, ``.html`` as one page that needs no other file.
+
+        The page shows where each wrong gradient is wrong, and how its error depends on the step.
+        """
+        place = Path(path)
+        if place.suffix == ".html":
+            from minivgg.testing.gradients.page import page_of  # it reads reports, and is needed only here
+
+            content = page_of(self)
+        elif place.suffix == ".json":
+            content = json.dumps(self.as_dict(), indent=1) + "\n"
+        elif place.suffix == ".txt":
+            content = f"{self}\n"
+        else:
+            raise ArgumentError("GradcheckReport.save", f"the name must end in .html, .json or .txt, got {place}")
+        with written_whole(place) as beside:
+            beside.write_text(content, encoding="utf-8")
 
     def __str__(self) -> str:
         verdict = "passed" if self.ok else "FAILED"
@@ -107,7 +148,8 @@ class GradcheckReport:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         curves = [_curve(line) for line in self.inputs if not line.ok and line.curve]
-        return "\n".join([title, self.coverage, *(table if self.inputs else []), *curves, *map(str, self.diagnoses)])
+        maps = [heat_text(line.name, line.errors, self.rtol) for line in self.inputs if not line.ok and line.errors is not None]
+        return "\n".join([title, self.coverage, *(table if self.inputs else []), *curves, *map(str, self.diagnoses), *filter(None, maps)])
 
 
 def _row(line: InputReport) -> tuple[str, ...]:
@@ -117,8 +159,8 @@ def _row(line: InputReport) -> tuple[str, ...]:
 
 def _curve(line: InputReport) -> str:
     """The error against the step: flat if the gradient is wrong, a valley if it is right."""
-    steps = "".join(f"{step:10.0e}" for step, _, _ in line.curve)
-    errors = "".join(f"{error:10.1e}" for _, error, _ in line.curve)
+    steps = "".join(f"{step:10.0e}" for step, _, _, _ in line.curve)
+    errors = "".join(f"{error:10.1e}" for _, error, _, _ in line.curve)
     return f"at {line.where}:\n    step              {steps}\n    |analytic-numeric|{errors}"
 
 

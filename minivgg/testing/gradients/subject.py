@@ -85,12 +85,14 @@ def _name(func: Any) -> str:
 
 def _argument_names(func: Any, count: int) -> list[str]:
     """The names of the first ``count`` positional arguments; ``input 0`` where a signature does not say."""
+    owner = func if isinstance(func, type) else getattr(func, "__self__", None)
+    written = owner.forward if isinstance(owner, type) and issubclass(owner, Function) else func  # of MyFunction, or MyFunction.apply
     try:
-        parameters = [p for p in inspect.signature(func).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        names = [parameter.name for parameter in parameters]
+        parameters = inspect.signature(written).parameters.values()
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][written is not func :]
     except (TypeError, ValueError):
         names = []
-    if isinstance(func, type) or len(names) < count:
+    if len(names) < count:
         names = []
     return [*names[:count], *(f"input {i}" for i in range(len(names[:count]), count))]
 
