@@ -16,6 +16,7 @@ RUNGS = {
     "reference": "the definition in Python: a small product of vectors for every output place and tap",
     "loops": "the same loops compiled; the innermost runs along memory, so the compiler finds vectors, but every sum is fetched and stored each time",
     "im2col": "copied into columns, the layer is one matrix product, and decades of work have gone into matrix products",
+    "implicit_gemm": "the product packs its blocks straight out of the image: the columns never reach memory",
     "direct": "no columns: the sums stay in registers while the input is read where it lies",
     "winograd_f2": "2.25 times fewer multiplications, for transforms that are additions",
     "winograd_f4": "4 times fewer, for larger transforms and two bits of accuracy",

@@ -43,7 +43,7 @@ def test_declared_error_holds(layer, direction):
         algorithm.run(spec, *inputs[direction], out)
         errors[name], declared[name] = relative_error(out, truths[direction]), algorithm.max_error
     assert {name: error for name, error in errors.items() if error > declared[name]} == {}
-    assert {"direct", "winograd_f2", "winograd_f4", "im2col", "fft"} <= set(errors)
+    assert {"direct", "implicit_gemm", "winograd_f2", "winograd_f4", "im2col", "fft"} <= set(errors)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -17,7 +17,7 @@ from minivgg.registry import algorithms, select
 from minivgg.spec import Conv2dSpec
 from minivgg.testing.layouts import channels_last, read_only, reversed_memory, strided
 
-ANY_PROBLEM = ["reference", "im2col", "kn2row", "fft", "loops", "direct"]
+ANY_PROBLEM = ["reference", "im2col", "kn2row", "fft", "loops", "direct", "implicit_gemm"]
 """The algorithms that refuse no problem as small as these."""
 
 each_algorithm = pytest.mark.parametrize("algorithm", ANY_PROBLEM)

@@ -11,7 +11,7 @@ from minivgg import nn
 from minivgg.kernels.common import remember
 from minivgg.kernels.common.remember import fingerprint
 
-ALGORITHMS = ["winograd_f4", "winograd_f2", "direct"]
+ALGORITHMS = ["winograd_f4", "winograd_f2", "direct", "implicit_gemm"]
 
 
 def networks(dtype="float32"):

@@ -1,8 +1,11 @@
 """Convolution, three directions, one algorithm a file; this file says which one "auto" takes.
 
-Measured on VGG's layers and on filters up to 31x31: all three directions of a problem rank the algorithms alike.
+Measured on VGG's layers, on filters up to 31x31, on strides, dilations and groups. All three directions of a problem rank the
+algorithms alike, but for two that copy: direct convolution or implicit GEMM is a matter of shapes.
 """
 
+from minivgg.kernels.common.simd import ROWS, round_up, tile_columns
+from minivgg.kernels.conv2d._windows import is_short
 from minivgg.registry import policy
 
 LONG_COLUMN, MANY_PLACES = 8192, 256
@@ -19,18 +22,58 @@ as so many of its tiles. So with few tiles F(2x2), with 16 numbers a filter, is 
 FFT_POINT = 1000
 """Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds of the direct convolution."""
 
+WIDE = 64
+"""Channels of a group from which packing blocks of columns costs implicit GEMM little beside the product."""
+
+IN_VAIN = 1.15
+"""Places that direct convolution computes for each one that there is, from which on copying is the cheaper way."""
+
+DIRECT = ("direct", "compiled: the input is read where it lies, and the tile of sums stays in registers")
+
+
+def _by_shape(implicit: bool, why: str) -> list[tuple[str, str]]:
+    """Direct convolution and implicit GEMM, in the order that the shapes ask for."""
+    if implicit:
+        return [("implicit_gemm", f"compiled: {why}"), DIRECT]
+    return [DIRECT, ("implicit_gemm", "compiled: a matrix product that packs its blocks out of the image")]
+
 
 @policy("conv2d")
-@policy("conv2d_grad_input")
-@policy("conv2d_grad_weight")
 def choose(spec, dtype):
     """The algorithms in order of preference, each with the reason."""
+    return _ranked(spec, _by_shape(*_rows_wasted(spec.q, min(spec.c, spec.k) // spec.groups)))
+
+
+@policy("conv2d_grad_input")
+def choose_for_input(spec, dtype):
+    """A stride leaves gaps in dy: direct convolution multiplies their zeros, implicit GEMM computes each phase by itself."""
+    if spec.stride != (1, 1):
+        return _ranked(spec, _by_shape(True, "each phase of the stride by itself, so no zeros of its gaps are multiplied"))
+    return _ranked(spec, _by_shape(*_rows_wasted(spec.w, min(spec.c, spec.k) // spec.groups)))
+
+
+@policy("conv2d_grad_weight")
+def choose_for_weight(spec, dtype):
+    """Direct convolution takes one product a tap, with the channels as columns; implicit GEMM has all taps' channels as columns."""
+    depth, taps, columns = spec.c // spec.groups, spec.r * spec.s, tile_columns(dtype)
+    wasted = taps * round_up(depth, columns) >= 2 * round_up(taps * depth, columns)
+    implicit = (spec.k // spec.groups >= WIDE or wasted) and not is_short(spec.c, (spec.r, spec.s), spec.dilation, spec.groups)
+    return _ranked(spec, _by_shape(implicit, "one product for all taps, whose sums stay in the cache"))
+
+
+def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
+    """Whether tiles of ROWS places in one row of the image compute much in vain."""
+    return channels >= WIDE and round_up(row, ROWS) >= IN_VAIN * row, f"rows of {row} places do not fill tiles of {ROWS}; here the places are one long list"
+
+
+def _ranked(spec, compiled):
+    """The whole list, from the two that are always possible."""
     top, bottom, left, right = spec.padding
     planes = spec.n * (spec.c + spec.k) + spec.k * spec.c // spec.groups
     points = planes * (spec.h + top + bottom) * (spec.w + left + right)
     column = spec.c * spec.r * spec.s
 
-    fast = [("direct", "compiled: the input is read where it lies, and the tile of sums stays in registers")]
+    fast = list(compiled)
     p, q = spec.p, spec.q
     if min(spec.c, spec.k) >= FEW and min(p, q) >= 3:
         small, large = spec.n * -(-p // 2) * -(-q // 2), spec.n * -(-p // 4) * -(-q // 4)  # tiles

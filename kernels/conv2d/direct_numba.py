@@ -18,11 +18,12 @@ import numpy
 
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
+from minivgg.kernels.common.layout import channels_last, into_channels_last
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d import _windows
+from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
@@ -35,30 +36,6 @@ IMAGES_BYTES = 8 << 20
 
 DEPTH = 256
 """Pixels added up in registers before they go to the weight gradient's sum: its rounding error grows with the blocks."""
-
-
-@compiled
-def pack_filters(w, turned, groups, first, last, u):  # pragma: no cover compiled
-    """u[group, panel, r, s, c, column]: the weights in the order in which the product reads them, for panels first to last.
-
-    ``turned``: the input gradient's filters, rotated by 180° and with the channels of each group swapped.
-    """
-    zero = w.dtype.type(0)
-    taps_h, taps_w, depth, columns = u.shape[2:]
-    outputs = w.shape[1] if turned else w.shape[0] // groups
-    for group in range(groups):
-        for panel in range(first, last):
-            for r in range(taps_h):
-                for s in range(taps_w):
-                    for c in range(depth):
-                        for column in range(columns):
-                            k = panel * columns + column
-                            if k >= outputs:
-                                u[group, panel, r, s, c, column] = zero
-                            elif turned:
-                                u[group, panel, r, s, c, column] = w[group * depth + c, k, taps_h - 1 - r, taps_w - 1 - s]
-                            else:
-                                u[group, panel, r, s, c, column] = w[group * outputs + k, c, r, s]
 
 
 @compiled
@@ -142,12 +119,10 @@ def _work_items(images: int, rows: int, band: int, image_bytes: int, groups: int
 
 
 def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
-    w = writable(numpy.ascontiguousarray(w))
-    outputs, depth = (w.shape[1], w.shape[0] // groups) if turned else (w.shape[0] // groups, w.shape[1])
-    columns = tile_columns(w.dtype)
-    u = empty((groups, -(-outputs // columns), *w.shape[2:], depth, columns), w.dtype)
-    parallel(lambda panel: pack_filters(w, turned, groups, panel, panel + 1, u), u.shape[1])
-    return u
+    """[G, panels, R, S, C/g, columns]; ``turned``: rotated by 180°, and with the channels of each group swapped."""
+    taps = numpy.argwhere(numpy.ones(w.shape[2:]))
+    u = packed(w, turned, taps[::-1].copy() if turned else taps, groups)
+    return u.reshape(*u.shape[:2], *w.shape[2:], -1, u.shape[3])
 
 
 def convolve(

@@ -65,6 +65,7 @@ CONV2D = (
     "n2 c16 h13 w14 k32 r3 p1",
     "n0 c3 h6 w6 k4 r3 p1",
     "n1 c304 h28 w28 k32 r3 p1",
+    "n2 c24 h5 w6 k80 r3 p1",
 )
 
 POOL2D = (
