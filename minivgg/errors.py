@@ -23,6 +23,7 @@ class OperationError(Exception):
 
     def __init__(self, operation: str, problem: str, /, **numbers: Any) -> None:
         super().__init__(message(operation, problem, **numbers))
+        self.problem = problem
 
 
 class ShapeError(OperationError, ValueError):
@@ -43,3 +44,7 @@ class UnsupportedError(OperationError, ValueError):
 
 class GraphError(OperationError, RuntimeError):
     """Differentiation that cannot be carried out: freed, changed in place, or never recorded."""
+
+
+class FileError(OperationError, ValueError):
+    """A file that is damaged, of another kind, or holds something else than what was asked for."""

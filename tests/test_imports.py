@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 # A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
 FLOORS = [
-    ("errors", "files", "memory", "version"),
-    ("backend", "hooks", "page", "spec", "threads"),
-    ("tuning",),
+    ("errors", "memory", "version"),
+    ("backend", "files", "hooks", "spec", "threads"),
+    ("page", "tuning"),
     ("registry", "random"),
     ("autograd",),
     ("kernels",),
@@ -82,11 +82,12 @@ def test_no_module_imports_a_kernel_by_name():
 
 
 def test_torch_is_never_imported_at_run_time():
+    """Except by a comparison with it, and to read a file of its own."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             used = [name for name in names if name.split(".")[0] == "torch"]
-            assert not used or part_of(path) in ("bench", "cli"), f"{path.relative_to(ROOT)}:{node.lineno} imports torch"
+            assert not used or part_of(path) in ("bench", "cli") or path.name == "pytorch_format.py", f"{path.relative_to(ROOT)}:{node.lineno} imports torch"
 
 
 PROBE = """

@@ -1,7 +1,7 @@
 """Training: the loop, what it reports, and the files it leaves: metrics, checkpoints, weights."""
 
+from minivgg.errors import FileError
 from minivgg.training.checkpoint import Position, Run
-from minivgg.training.files import FileError
 from minivgg.training.loop import DivergedError, evaluate, fit
 from minivgg.training.metrics import read_metrics
 from minivgg.training.recipes import Recipe, digits_recipe

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from minivgg.data import DataLoader
+from minivgg.errors import FileError
 from minivgg.nn.module import Module
 from minivgg.optim import Optimizer
 from minivgg.optim.lr_scheduler import LRScheduler
 from minivgg.random import default_generator
-from minivgg.training.files import FileError, read_arrays, write_arrays
+from minivgg.training.files import read_arrays, write_arrays
 from minivgg.training.tree import join, split
 from minivgg.training.weights import load_arrays
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from minivgg.training.files import FileError
+from minivgg.errors import FileError
 
 
 class MetricsFile:

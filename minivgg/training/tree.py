@@ -3,7 +3,8 @@
     {"lr": 0.1, "momentum": [Tensor]}   becomes   {"momentum.0": array}  and  {"lr": 0.1, "momentum": [{"$tensor": "momentum.0"}]}
 
 JSON keeps integers of any size and floats to the last bit. Its keys are text, so dictionaries numbered by integers
-(the state of an optimiser) are marked with "$numbered", tuples with "$tuple". Nothing is ever pickled.
+(the state of an optimiser) are marked with "$numbered", tuples with "$tuple", and dictionaries that have such a mark among
+their own keys with "$named". Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy
 
 from minivgg.autograd import Tensor
 from minivgg.backend import to_numpy
-from minivgg.errors import DtypeError
-from minivgg.training.files import Arrays, FileError
+from minivgg.errors import DtypeError, FileError
+from minivgg.training.safetensors_format import Arrays
 
 METADATA_KEY = "minivgg.state"
 """Where the JSON stands in the header of a safetensors file."""
@@ -40,15 +41,18 @@ def _plain(value: Any, name: str, arrays: Arrays) -> Any:
         return _plain(part, f"{name}.{key}" if name else str(key), arrays)
 
     if isinstance(value, Tensor):
+        while name in arrays:  # {"a.b": x, "a": {"b": y}}
+            name += "'"
         arrays[name] = to_numpy(value.array)
         return {"$tensor": name}
     if isinstance(value, numpy.generic):
-        return value.item()
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: below(key, part) for key, part in value.items()}
-    if isinstance(value, Mapping) and all(isinstance(key, int) for key in value):
+        named = {key: below(key, part) for key, part in value.items()}
+        return {"$named": named} if any(key.startswith("$") for key in named) else named
+    if isinstance(value, Mapping) and all(type(key) is int for key in value):
         return {"$numbered": {str(key): below(key, part) for key, part in value.items()}}
     if isinstance(value, tuple):
         return {"$tuple": [below(i, part) for i, part in enumerate(value)]}
@@ -73,9 +77,11 @@ def join(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str], path:
             return tuple(nested(part) for part in value["$tuple"])
         if "$numbered" in value:
             return {int(key): nested(part) for key, part in value["$numbered"].items()}
-        return {key: nested(part) for key, part in value.items()}
+        return {key: nested(part) for key, part in value.get("$named", value).items()}
 
     try:
         return nested(json.loads(metadata[METADATA_KEY]))
     except KeyError as missing:
         raise FileError("load", f"{path} is damaged: tensor {missing} is missing") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError("load", f"{path} is damaged: its state cannot be put together ({error})") from None

@@ -1,4 +1,4 @@
-"""Weights alone: ``save(model, path)`` and ``load(model, path)``, in safetensors or .npz."""
+"""Weights alone: ``save(model, path)`` and ``load(model, path)``, in formats that hold no code."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy
 
 from minivgg.backend import to_numpy
+from minivgg.errors import FileError
 from minivgg.nn.module import Module
-from minivgg.training.files import FileError, read_arrays, write_arrays
+from minivgg.training.files import read_arrays, write_arrays
 from minivgg.training.tree import METADATA_KEY, join
 
 SHOWN = 5
@@ -36,6 +37,7 @@ def save(model: Module, path: str | Path, metadata: Mapping[str, str] | None = N
 def load(model: Module, path: str | Path) -> None:
     """Read weights that ``save``, a checkpoint of ``fit`` or another framework wrote, into ``model``.
 
+    ``.safetensors`` and ``.npz``; where torch is installed, also ``.pt`` and ``.pth``, by ``torch.load(weights_only=True)``.
     Names, shapes and dtypes must be those of the model: FileError lists what is not, and nothing is changed then.
     """
     path = Path(path)
