@@ -7,7 +7,7 @@ latency of an addition each.
 from minivgg.kernels.common.jit import compiled
 
 LANES = 32
-ITEM = 1 << 15
+ITEM = 1 << 17
 """Elements of a work item."""
 
 
