@@ -73,7 +73,7 @@ def read_digit(file: Path) -> numpy.ndarray:
     """
     import numpy
 
-    from minivgg.data.transforms import load_image
+    from minivgg.data import load_image
     from minivgg.errors import ArgumentError
 
     picture = load_image(file, "L")

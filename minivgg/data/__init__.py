@@ -3,7 +3,8 @@
 from minivgg.data import transforms
 from minivgg.data.collate import default_collate
 from minivgg.data.dataset import Dataset, Subset, TensorDataset
+from minivgg.data.images import load_image
 from minivgg.data.loader import DataLoader
 from minivgg.data.optical_digits import digits
 
-__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate", "digits", "transforms"]
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate", "digits", "load_image", "transforms"]

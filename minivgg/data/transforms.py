@@ -13,7 +13,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -39,17 +38,6 @@ def drawing_from(stream: numpy.random.Generator) -> Iterator[None]:
 def random_stream() -> numpy.random.Generator:
     """Where a random transform draws its numbers from."""
     return _stream.get() or numpy_generator(None)
-
-
-def load_image(path: str | Path, mode: str = "RGB") -> Any:
-    """Read an image file as a Pillow image, upright, in ``mode``: "RGB", or "L" for grey."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert(mode)
-    except UnidentifiedImageError:
-        raise ArgumentError("load_image", f"{path} is not an image that Pillow can read") from None
 
 
 class Compose:
