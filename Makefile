@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bounds lint reference figures bench-rivals clean
+.PHONY: demo test fuzz bounds lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -14,6 +14,10 @@ test: .venv/test
 # every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
 bounds: .venv/test
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.venv/bounds OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_algorithms.py tests/test_bounds.py
+
+# random and hostile calls of every operation beside PyTorch, 200,000 of them, in processes that may crash
+fuzz: .venv/test
+	cd tests && OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m fuzz
 
 lint: .venv/test
 	$(BIN)/ruff check .

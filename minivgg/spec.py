@@ -7,6 +7,7 @@ Index letters, everywhere in the project: n image, c input channel, k output cha
 p q output row and column, r s filter row and column, g group.
 """
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,6 +19,23 @@ from minivgg.errors import ArgumentError, ShapeError
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 """Rows above, rows below, columns left, columns right."""
+
+
+MOST_ELEMENTS = 1 << 40
+"""What no array may have, whatever it holds: four tebibytes of float32. Slips of a parenthesis ask for more."""
+
+
+def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:
+    """Refuse a result that nobody can mean, before any memory is asked for.
+
+    >>> check_size("pad", (3, 2**62))
+    Traceback (most recent call last):
+        ...
+    minivgg.errors.ShapeError: pad: the result of shape (3, 4611686018427387904) would have 1.4e+19 elements, more than any memory holds
+    """
+    count = math.prod(shape)
+    if count > MOST_ELEMENTS:
+        raise ShapeError(operation, f"the result of shape {shape} would have {count:.1e} elements, more than any memory holds", **facts)
 
 
 def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
@@ -83,6 +101,7 @@ class Conv2dSpec:
                 f"{self.h + top + bottom}x{self.w + left + right}",
                 input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
             )  # fmt: skip
+        check_size("conv2d", self.output_shape, input=self.input_shape, padding=self.padding)
 
     @classmethod
     def of(
@@ -258,14 +277,17 @@ class Pool2dSpec:
         if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.dilation) < 1 or min(self.padding) < 0:
             problem = f"kernel_size, stride and dilation must be at least 1, padding at least 0; got stride {self.stride}, dilation {self.dilation}"
             raise ArgumentError(name, problem, **facts)
+        if max(*self.kernel, *self.stride, *self.dilation) >= 1 << 31:
+            raise ArgumentError(name, f"kernel_size, stride and dilation must be less than 2**31, got stride {self.stride}, dilation {self.dilation}", **facts)
         if any(2 * padding > kernel for padding, kernel in zip(self.padding, self.kernel, strict=True)):
             raise ArgumentError(name, f"padding must be at most half the kernel, got padding {self.padding} for kernel {self.kernel}")
         if self.divisor_override == 0:
             raise ArgumentError(name, "divisor_override must not be 0")
         if self.p < 1 or self.q < 1:
             raise ShapeError(name, f"the output would be {max(self.p, 0)}x{max(self.q, 0)}: the window is larger than the padded input", **facts)
+        check_size(name, self.output_shape, **facts)
         for axis, (size, outputs) in enumerate(((self.h, self.p), (self.w, self.q))):
-            starts_outside = range(-self.padding[axis], 0, self.stride[axis])[:outputs]
+            starts_outside = range(-self.padding[axis], 0, self.stride[axis])[: min(outputs, self.dilation[axis])]  # the remainders repeat
             if any(start % self.dilation[axis] >= size for start in starts_outside):
                 raise ArgumentError(name, f"dilation {self.dilation} makes a window step from the padding over the whole input", **facts)
 

@@ -12,9 +12,14 @@ from minivgg.spec import Pool2dSpec
 def _windows(spec: Pool2dSpec) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Each window's place (p, q) and its cells (h, w) inside the input, row by row."""
     for p, q in itertools.product(range(spec.p), range(spec.q)):
-        rows = [p * spec.stride[0] + r * spec.dilation[0] - spec.padding[0] for r in range(spec.kernel[0])]
-        columns = [q * spec.stride[1] + s * spec.dilation[1] - spec.padding[1] for s in range(spec.kernel[1])]
-        yield p, q, [(h, w) for h in rows for w in columns if 0 <= h < spec.h and 0 <= w < spec.w]
+        rows = _inside(p * spec.stride[0] - spec.padding[0], spec.dilation[0], spec.kernel[0], spec.h)
+        columns = _inside(q * spec.stride[1] - spec.padding[1], spec.dilation[1], spec.kernel[1], spec.w)
+        yield p, q, [(h, w) for h in rows for w in columns]
+
+
+def _inside(start: int, step: int, count: int, size: int) -> range:
+    """Of the places start, start + step, ..., ``count`` of them, those in [0, size)."""
+    return range(start, start + count * step, step)[max(0, -(start // step)) : max(0, -((start - size) // step))]
 
 
 def _divisor(spec: Pool2dSpec, p: int, q: int, inside: int) -> int:

@@ -29,6 +29,12 @@ def _reach(spec: Pool2dSpec, axis: int, tap: int) -> tuple[slice, slice]:
     return slice(first, first + count), slice(start, start + (count - 1) * stride + 1, stride)
 
 
+def _reasonable(spec: Pool2dSpec, dtype: numpy.dtype) -> str | None:
+    """A pass for every cell of the window: not for the windows that ``ceil_mode`` lets be larger than any input."""
+    h, w = spec.kernel
+    return f"the window has {h * w} cells, each of which would be a pass over the input" if h * w > 1 << 16 else None
+
+
 def _blocks(n: int, elements: int) -> Iterator[slice]:
     """Cut n images of that many elements into blocks of about BLOCK elements, at least one image each."""
     step = max(1, BLOCK // elements)
@@ -62,7 +68,7 @@ def _taps(spec: Pool2dSpec) -> list[Any]:
     return [(_reach(spec, 0, r), _reach(spec, 1, s)) for r in range(spec.kernel[0]) for s in range(spec.kernel[1])]
 
 
-@algorithm("max_pool2d", workspace=_max_workspace)
+@algorithm("max_pool2d", workspace=_max_workspace, supports=_reasonable)
 def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, numbers: Array | None) -> None:
     xp, taps = namespace(x), _taps(spec)
     out.fill(-numpy.inf)
@@ -99,7 +105,7 @@ def _max_grad_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
     return (2 * dtype.itemsize + 2) * _block_size(spec.n, spec.c * spec.p * spec.q) + 4096
 
 
-@algorithm("max_pool2d_grad_input", workspace=_max_grad_workspace)
+@algorithm("max_pool2d_grad_input", workspace=_max_grad_workspace, supports=_reasonable)
 def max_pool2d_grad_input(spec: Pool2dSpec, grad: Array, numbers: Array, out: Array) -> None:
     """No two windows have the same cell under the same number: each tap adds to a slice of the input."""
     xp = namespace(grad)
@@ -130,7 +136,7 @@ def _average_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
     return _block_size(spec.n, spec.c * spec.p * spec.w) * dtype.itemsize + 32 * spec.p * spec.q + 4096
 
 
-@algorithm("avg_pool2d", workspace=_average_workspace)
+@algorithm("avg_pool2d", workspace=_average_workspace, supports=_reasonable)
 def avg_pool2d(spec: Pool2dSpec, x: Array, out: Array) -> None:
     xp = namespace(x)
     divisors = _divisors(spec, xp, x.dtype)
@@ -150,7 +156,7 @@ def _grad_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
     return _block_size(spec.n, spec.c * spec.p * spec.w) * dtype.itemsize * 2 + 32 * spec.p * spec.q + 4096
 
 
-@algorithm("avg_pool2d_grad_input", exact=False, workspace=_grad_workspace)
+@algorithm("avg_pool2d_grad_input", exact=False, workspace=_grad_workspace, supports=_reasonable)
 def avg_pool2d_grad_input(spec: Pool2dSpec, grad: Array, out: Array) -> None:
     xp = namespace(grad)
     divisors = _divisors(spec, xp, grad.dtype)

@@ -77,7 +77,7 @@ class Engine:
         self.heap: list[tuple[int, Function]] = []
         self.shared = {id(gradient.array) for _, gradient in roots}  # arrays that somebody else may hold
         self.arrived: dict[Place, Tensor] = {}
-        with set_grad_enabled(create_graph):
+        with set_grad_enabled(create_graph), numpy.errstate(divide="ignore", over="ignore", invalid="ignore"):  # as in Function.run
             for (target, nr), gradient in roots:
                 if self.plan is None or target in self.plan or (target, nr) in self.wanted:
                     self.send(target, nr, gradient)

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, empty, is_channels_last
+from minivgg.backend import empty, is_channels_last
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_floating, read_int
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
+from minivgg.spec import check_size
 
 
 def bins(size: int, outputs: int) -> list[tuple[int, int]]:
@@ -93,18 +95,18 @@ def _in_order(shape: tuple[int, ...], like: Any, last: bool) -> Any:
 
 def read_output_size(operation: str, input: Tensor, output_size: Any) -> tuple[int, int]:
     """Check the input of an adaptive pooling, and read its output's rows and columns; None keeps the input's."""
+    check_floating(operation, input)
     if input.ndim not in (3, 4):
         raise ShapeError(operation, f"input must be (N, C, H, W) or (C, H, W), got {input.ndim} dimensions", input=input.shape)
-    if input.dtype not in FLOATING:
-        raise DtypeError(operation, f"takes float32 or float64, got {input.dtype}")
     if not min(input.shape[-2:]):
         raise ShapeError(operation, f"an input without rows or columns has no bins, got input {input.shape}")
     sizes = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
     if len(sizes) != 2 or not all(size is None or hasattr(size, "__index__") for size in sizes):
         raise ArgumentError(operation, f"output_size must be an int, None or a pair of them, got {output_size!r}")
-    rows, columns = (have if size is None else int(size.__index__()) for size, have in zip(sizes, input.shape[-2:], strict=True))
+    rows, columns = (have if size is None else read_int(operation, "a size", size) for size, have in zip(sizes, input.shape[-2:], strict=True))
     if min(rows, columns) < 0:
         raise ArgumentError(operation, f"output_size must be at least 0, got {output_size!r}")
+    check_size(operation, (*input.shape[:-2], rows, columns), input=input.shape)
     return rows, columns
 
 

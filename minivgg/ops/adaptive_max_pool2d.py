@@ -12,6 +12,7 @@ from minivgg.autograd import Function, Tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.adaptive_avg_pool2d import bins, read_output_size
+from minivgg.ops.arguments import check_flags
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -105,6 +106,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
              [5]]])
     """
     rows, columns = read_output_size("adaptive_max_pool2d", input, output_size)
+    check_flags("adaptive_max_pool2d", return_indices=return_indices)
     batch = input if input.ndim == 4 else input.unsqueeze(0)
     outputs = AdaptiveMaxPool2d.apply(batch, rows, columns)
     if input.ndim == 3:

@@ -12,6 +12,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.errors import DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors
 from minivgg.ops.inplace import copy_, in_place
 from minivgg.ops.promotion import KINDS, Operand, operands
 from minivgg.ops.reduce import sum_to
@@ -123,6 +124,7 @@ def neg(input: Tensor) -> Tensor:
     >>> -minivgg.tensor([1.0, -2.0])
     tensor([-1.,  2.])
     """
+    check_tensors("neg", input=input)
     _no_booleans("neg", input)
     return Neg.apply(input)
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, device_of, empty_like
+from minivgg.backend import device_of, empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_flags, check_floating, read_int
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
 
@@ -64,13 +65,12 @@ def avg_pool2d(
     >>> minivgg.nn.functional.avg_pool2d(x, 2, padding=1, count_include_pad=False)[0, 0, 0]
     tensor([1.0000, 3.5000, 0.0000])
     """
-    if divisor_override is not None and not hasattr(divisor_override, "__index__"):
-        raise ArgumentError("avg_pool2d", f"divisor_override must be an int or None, got {divisor_override!r}")
+    check_floating("avg_pool2d", input)
+    check_flags("avg_pool2d", ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+    divisor_override = None if divisor_override is None else read_int("avg_pool2d", "divisor_override", divisor_override)
     spec = Pool2dSpec.of(
         "avg_pool2d", input.shape, kernel_size, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad, divisor_override=divisor_override
     )  # fmt: skip
-    if input.dtype not in FLOATING:
-        raise DtypeError("avg_pool2d", f"takes float32 or float64, got {input.dtype}")
     algorithm = forced("avg_pool2d", algorithm)
     if input.ndim == 3:
         return AvgPool2d.apply(input.unsqueeze(0), spec, algorithm).squeeze(0)
@@ -105,7 +105,7 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(ArgumentError, "stride must be at least 1, got (1, 0)", image, 2, stride=(1, 0))
     yield error(ArgumentError, "padding must be at least 0, got -1", image, 2, padding=-1)
     yield error(ArgumentError, "divisor_override must not be 0", image, 2, divisor_override=0)
-    yield error(ArgumentError, "divisor_override must be an int or None, got 1.5", image, 2, divisor_override=1.5)
+    yield error(ArgumentError, "divisor_override must be an int, got 1.5", image, 2, divisor_override=1.5)
     yield error(ShapeError, "input must be (N, C, H, W) or (C, H, W), got 2 dimensions (input (4, 4))", image[0, 0], 2)
     yield error(DtypeError, "takes float32 or float64, got int64", image.astype("int64"), 2)
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy
 
 from minivgg.autograd import Function, Tensor, is_grad_enabled
-from minivgg.backend import FLOATING, Array, empty, empty_like
+from minivgg.backend import Array, empty, empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_flags, check_floating, check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
@@ -184,13 +185,17 @@ def _move(running: Tensor, momentum: float, batch: Array) -> None:
 def _check(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None, training: bool, eps: float
 ) -> None:  # fmt: skip
+    check_floating("batch_norm", input)
+    check_flags("batch_norm", training=training)
     if input.ndim < 2:
         raise ShapeError("batch_norm", f"input must be (N, C) or (N, C, ...), got {input.ndim} dimensions", input=input.shape)
-    if input.dtype not in FLOATING:
-        raise DtypeError("batch_norm", f"takes float32 or float64, got {input.dtype}")
     for name, tensor in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            check_tensors("batch_norm", **{name: tensor})
         if tensor is not None and tensor.shape != (input.shape[1],):
             raise ShapeError("batch_norm", f"{name} expects {input.shape[1]} numbers, one a channel, got shape {tensor.shape}", input=input.shape)
+        if tensor is not None and training and name.startswith("running") and not tensor.array.flags.writeable:
+            raise ArgumentError("batch_norm", f"{name} is moved in training, but its memory is read-only")
         if tensor is not None and tensor.dtype != input.dtype:
             raise DtypeError("batch_norm", f"takes tensors of one dtype, got input {input.dtype}, {name} {tensor.dtype}")
     if not training and (running_mean is None or running_var is None):

@@ -10,6 +10,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, device_of, namespace, to_numpy
 from minivgg.errors import ArgumentError, DtypeError, UnsupportedError
+from minivgg.ops.arguments import check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -96,6 +97,7 @@ def clone(input: Tensor) -> Tensor:
     >>> x, y
     (tensor([0., 0.]), tensor([1., 1.]))
     """
+    check_tensors("clone", input=input)
     return Clone.apply(input)
 
 
@@ -107,6 +109,7 @@ def contiguous(input: Tensor) -> Tensor:
     >>> minivgg.zeros(2, 3).t().contiguous().stride()
     (2, 1)
     """
+    check_tensors("contiguous", input=input)
     return input if input.array.flags.c_contiguous else Contiguous.apply(input)
 
 

@@ -12,6 +12,7 @@ import numpy
 from minivgg.autograd import Tensor, method
 from minivgg.backend import is_array, namespace
 from minivgg.errors import DtypeError
+from minivgg.ops.arguments import check_flags, check_tensors
 from minivgg.ops.arithmetic import pair_errors
 from minivgg.ops.promotion import Operand, as_tensor, operands
 from minivgg.ops.reduce import Dim, dims_of
@@ -92,6 +93,7 @@ def isnan(input: Tensor) -> Tensor:
     >>> minivgg.isnan(minivgg.tensor([1.0, float("nan")]))
     tensor([False,  True])
     """
+    check_tensors("isnan", input=input)
     return _boolean(namespace(input.array).isnan(input.array), input)
 
 
@@ -103,6 +105,7 @@ def isfinite(input: Tensor) -> Tensor:
     >>> minivgg.isfinite(minivgg.tensor([1.0, float("inf")]))
     tensor([ True, False])
     """
+    check_tensors("isfinite", input=input)
     return _boolean(namespace(input.array).isfinite(input.array), input)
 
 
@@ -114,6 +117,8 @@ def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     >>> minivgg.tensor([[True, False], [False, False]]).any(dim=1)
     tensor([ True, False])
     """
+    check_tensors("any", input=input)
+    check_flags("any", keepdim=keepdim)
     return _boolean(input.array.any(axis=dims_of("any", input.ndim, dim), keepdims=keepdim), input)
 
 
@@ -125,6 +130,8 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     >>> minivgg.tensor([[True, False], [True, True]]).all(dim=1)
     tensor([False,  True])
     """
+    check_tensors("all", input=input)
+    check_flags("all", keepdim=keepdim)
     return _boolean(input.array.all(axis=dims_of("all", input.ndim, dim), keepdims=keepdim), input)
 
 

@@ -15,6 +15,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, device_of, empty
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec
 
@@ -87,6 +88,7 @@ class Conv2dGradWeight(Function):
 
 
 def _check_dtypes(operation: str, **tensors: Tensor | None) -> None:
+    check_tensors(operation, **{name: tensor for name, tensor in tensors.items() if tensor is not None or name != "bias"})
     dtypes = {name: tensor.dtype for name, tensor in tensors.items() if tensor is not None}
     if len(set(dtypes.values())) > 1 or not set(dtypes.values()) <= set(FLOATING):
         came = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())

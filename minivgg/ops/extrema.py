@@ -10,7 +10,8 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
-from minivgg.errors import ArgumentError
+from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_flags, check_tensors, read_int
 from minivgg.ops.arithmetic import pair_errors
 from minivgg.ops.promotion import Operand, operands
 from minivgg.ops.reduce import dims_of, sum_to
@@ -54,10 +55,18 @@ class Extreme(Function):
         return sum_to(keep(grad, a_shares), self.shapes[0]) if need_a else None, sum_to(keep(grad, b_shares), self.shapes[1]) if need_b else None, None
 
 
+def _check_numbers(operation: str, input: Tensor) -> None:
+    check_tensors(operation, input=input)
+    if input.dtype.kind == "b":
+        raise DtypeError(operation, "takes numbers, got bool")
+
+
 def _argument(operation: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     """The index of the first extreme element; a nan wins."""
-    axes = dims_of(operation, input.ndim, dim)
-    if 0 in [input.shape[axis] for axis in axes]:
+    check_tensors(operation, input=input)
+    check_flags(operation, keepdim=keepdim)
+    axes = () if dim is None else dims_of(operation, input.ndim, read_int(operation, "dim", dim))
+    if (dim is None and not input.array.size) or 0 in [input.shape[axis] for axis in axes]:
         raise ArgumentError(operation, "an empty tensor has no extreme element", shape=input.shape, dim=dim)
     xp = namespace(input.array)
     return Tensor(xp.asarray(getattr(input.array, operation)(axis=None if dim is None or not axes else axes[0], keepdims=keepdim)))
@@ -71,6 +80,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> minivgg.tensor([1.0, 3.0, 3.0]).argmax().item()
     1
     """
+    _check_numbers("argmax", input)
     return _argument("argmax", input, dim, keepdim)
 
 
@@ -82,17 +92,20 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> minivgg.tensor([[1.0, 0.0], [2.0, 3.0]]).argmin(dim=1)
     tensor([1, 0])
     """
+    _check_numbers("argmin", input)
     return _argument("argmin", input, dim, keepdim)
 
 
 def _extremum(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
+    check_tensors(name, input=input)
+    check_flags(name, keepdim=keepdim)
     if isinstance(dim, Tensor):
         return (maximum if name == "max" else minimum)(input, dim)
     if dim is None:
         if not input.array.size:
             raise ArgumentError(name, "an empty tensor has no extreme element", shape=input.shape)
         return Extremum.apply(input, name)
-    axis = dims_of(name, input.ndim, int(dim))
+    axis = dims_of(name, input.ndim, read_int(name, "dim", dim))
     if not axis:
         return ValuesAndIndices(input.reshape(()), Tensor(namespace(input.array).zeros((), "int64")))
     if not input.shape[axis[0]]:

@@ -9,6 +9,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.reduce import dims_of
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -51,13 +52,14 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([[2.],
             [3.]])
     """
+    check_tensors("gather", input=input, index=index)
     if index.dtype != "int64":
         raise DtypeError("gather", f"index must be int64, got {index.dtype}")
     if index.ndim != input.ndim:
         raise ShapeError("gather", f"index has {index.ndim} dimensions, input {input.ndim}", input=input.shape, index=index.shape)
     if not input.ndim:
         return gather(input.reshape(1), 0, index.reshape(1)).reshape(())
-    (axis,) = dims_of("gather", input.ndim, int(dim))
+    (axis,) = dims_of("gather", input.ndim, read_int("gather", "dim", dim))
     if index.array.size and not 0 <= int(index.array.min()) <= int(index.array.max()) < input.shape[axis]:
         raise ArgumentError("gather", f"indices must lie in [0, {input.shape[axis] - 1}], got {int(index.array.min())} to {int(index.array.max())}")
     for i, (have, wanted) in enumerate(zip(input.shape, index.shape, strict=True)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, ShapeError
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.cast import to
 from minivgg.ops.promotion import common_dtype
 from minivgg.ops.reduce import dims_of
@@ -25,6 +27,12 @@ class Cat(Function):
         return (None, *split(grad, self.sizes, self.axis))
 
 
+def _check_list(operation: str, tensors: Any) -> None:
+    if not isinstance(tensors, list | tuple) or not tensors:
+        raise ArgumentError(operation, f"takes a list of at least one tensor, got {type(tensors).__name__ if tensors else tensors!r}")
+    check_tensors(operation, **{f"tensor {i}": tensor for i, tensor in enumerate(tensors)})
+
+
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension; all other sizes are equal. Among matrices and larger ones, tensors of shape (0,) are passed over.
 
@@ -32,14 +40,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> minivgg.cat([minivgg.zeros(2, 3), minivgg.ones(1, 3)]).shape
     (3, 3)
     """
-    if not len(tensors):
-        raise ArgumentError("cat", "needs at least one tensor")
+    _check_list("cat", tensors)
     if any(tensor.ndim > 1 for tensor in tensors):
         tensors = [tensor for tensor in tensors if tensor.shape != (0,)]
     first = tensors[0]
     if not first.ndim:
         raise ShapeError("cat", "tensors without dimensions cannot be joined; use stack()")
-    (axis,) = dims_of("cat", first.ndim, dim)
+    (axis,) = dims_of("cat", first.ndim, read_int("cat", "dim", dim))
     for i, tensor in enumerate(tensors):
         if tensor.ndim != first.ndim or any(a != b for j, (a, b) in enumerate(zip(tensor.shape, first.shape, strict=True)) if j != axis):
             raise ShapeError("cat", f"tensor {i} has shape {tensor.shape}, tensor 0 {first.shape}: only dimension {axis} may differ")
@@ -56,8 +63,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> minivgg.stack([minivgg.zeros(3), minivgg.ones(3)], dim=1).shape
     (3, 2)
     """
-    if not len(tensors):
-        raise ArgumentError("stack", "needs at least one tensor")
+    _check_list("stack", tensors)
     for i, tensor in enumerate(tensors):
         if tensor.shape != tensors[0].shape:
             raise ShapeError("stack", f"tensor {i} has shape {tensor.shape}, tensor 0 {tensors[0].shape}")
@@ -72,17 +78,18 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     >>> [piece.shape for piece in minivgg.arange(5).split(2)]
     [(2,), (2,), (1,)]
     """
+    check_tensors("split", input=tensor)
     if not tensor.ndim:
         raise ShapeError("split", "a tensor without dimensions cannot be cut")
-    (axis,) = dims_of("split", tensor.ndim, int(dim))
+    (axis,) = dims_of("split", tensor.ndim, read_int("split", "dim", dim))
     total = tensor.shape[axis]
-    if isinstance(split_size_or_sections, int):
-        size = split_size_or_sections
+    if not isinstance(split_size_or_sections, list | tuple):
+        size = read_int("split", "split_size_or_sections, if no list,", split_size_or_sections)
         if size < 1 and (size or total):
             raise ArgumentError("split", f"the size must be at least 1, got {size}")
         sizes = [min(size, total - start) for start in range(0, total, size or 1)] or [0]
     else:
-        sizes = list(split_size_or_sections)
+        sizes = [read_int("split", "a size", size) for size in split_size_or_sections]
         if sum(sizes) != total or min(sizes, default=0) < 0:
             raise ShapeError("split", f"sizes {sizes} do not add up to {total}, the size of dimension {axis}")
     stops = numpy.cumsum(sizes, dtype=int).tolist()
@@ -97,6 +104,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> [piece.shape for piece in minivgg.arange(5).chunk(2)]
     [(3,), (2,)]
     """
+    check_tensors("chunk", input=input)
+    chunks, dim = read_int("chunk", "chunks", chunks), read_int("chunk", "dim", dim)
     if chunks < 1:
         raise ArgumentError("chunk", f"the number of pieces must be at least 1, got {chunks}")
     total = input.size(dim)
@@ -111,9 +120,10 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     >>> minivgg.tensor([[1, 2], [3, 4]]).unbind(1)
     (tensor([1, 3]), tensor([2, 4]))
     """
+    check_tensors("unbind", input=input)
     if not input.ndim:
         raise ShapeError("unbind", "a tensor without dimensions has no entries")
-    (axis,) = dims_of("unbind", input.ndim, int(dim))
+    (axis,) = dims_of("unbind", input.ndim, read_int("unbind", "dim", dim))
     return tuple([input[(slice(None),) * axis + (i,)] for i in range(input.shape[axis])])
 
 
@@ -126,7 +136,7 @@ def _cat_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 
 def _cat_errors() -> Iterable[ErrorSample]:
     x = numpy.zeros((2, 3))
-    yield ErrorSample(([],), {}, ArgumentError, "cat: needs at least one tensor")
+    yield ErrorSample(([],), {}, ArgumentError, "cat: takes a list of at least one tensor, got []")
     yield ErrorSample(([x, numpy.zeros((2, 2))],), {}, ShapeError, "cat: tensor 1 has shape (2, 2), tensor 0 (2, 3): only dimension 0 may differ")
     yield ErrorSample(([x, numpy.zeros(3)],), {}, ShapeError, "cat: tensor 1 has shape (3,), tensor 0 (2, 3): only dimension 0 may differ")
     yield ErrorSample(([numpy.zeros(())],), {}, ShapeError, "cat: tensors without dimensions cannot be joined; use stack()")
@@ -138,7 +148,7 @@ def _stack_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 
 
 def _stack_errors() -> Iterable[ErrorSample]:
-    yield ErrorSample(([],), {}, ArgumentError, "stack: needs at least one tensor")
+    yield ErrorSample(([],), {}, ArgumentError, "stack: takes a list of at least one tensor, got []")
     yield ErrorSample(([numpy.zeros(2), numpy.zeros(3)],), {}, ShapeError, "stack: tensor 1 has shape (3,), tensor 0 (2,)")
 
 

@@ -10,6 +10,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 from minivgg.spec import LinearSpec
 
@@ -95,6 +96,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> minivgg.nn.functional.linear(minivgg.tensor([1.0, 10.0]), weight, minivgg.tensor([0.0, 0.5, 0.0]))
     tensor([21.0000, 43.5000, 65.0000])
     """
+    check_tensors("linear", input=input, weight=weight, **({} if bias is None else {"bias": bias}))
     if input.ndim < 1 or weight.ndim != 2 or (bias is not None and bias.ndim != 1):
         facts = {"input": input.shape, "weight": weight.shape} | ({} if bias is None else {"bias": bias.shape})
         raise ShapeError("linear", "expects input (..., C), weight (K, C) and bias (K,)", **facts)

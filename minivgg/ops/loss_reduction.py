@@ -5,6 +5,7 @@ from __future__ import annotations
 from minivgg.autograd import Tensor
 from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_tensors
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -13,6 +14,7 @@ def check_loss_arguments(operation: str, input: Tensor, reduction: str) -> None:
     """Refuse an unknown reduction, and an input that is not floating."""
     if reduction not in REDUCTIONS:
         raise ArgumentError(operation, f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    check_tensors(operation, input=input)
     if input.dtype not in FLOATING:
         raise DtypeError(operation, f"input must be float32 or float64, got {input.dtype}")
 

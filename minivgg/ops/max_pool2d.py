@@ -9,8 +9,9 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, Array, device_of, empty_like, namespace
+from minivgg.backend import Array, device_of, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_flags, check_floating
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Pool2dSpec
 
@@ -95,9 +96,9 @@ def max_pool2d(
     >>> minivgg.nn.functional.max_pool2d(x, 2, return_indices=True)[1]
     tensor([[[[1, 6]]]])
     """
+    check_floating("max_pool2d", input)
+    check_flags("max_pool2d", ceil_mode=ceil_mode, return_indices=return_indices)
     spec = Pool2dSpec.of("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    if input.dtype not in FLOATING:
-        raise DtypeError("max_pool2d", f"takes float32 or float64, got {input.dtype}")
     batch = input if input.ndim == 4 else input.unsqueeze(0)
     result = MaxPool2d.apply(batch, spec, forced("max_pool2d", algorithm), return_indices)
     outputs = [out if input.ndim == 4 else out.squeeze(0) for out in (result if isinstance(result, tuple) else (result,))]

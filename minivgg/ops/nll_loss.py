@@ -12,6 +12,7 @@ import numpy
 from minivgg.autograd import Tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import read_int
 from minivgg.ops.gather import Gather
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
 from minivgg.ops.promotion import as_tensor
@@ -64,6 +65,7 @@ def class_weights(operation: str, input: Tensor, weight: Any) -> Tensor | None:
 
 def read_class_targets(operation: str, input: Tensor, target: Any, weight: Any, ignore_index: int) -> ClassTargets:
     """Check that each target is a class of ``input`` or ignored, and look up its weight."""
+    ignore_index = read_int(operation, "ignore_index", ignore_index)
     axis, target, weight = class_axis(operation, input), as_tensor(target), class_weights(operation, input, weight)
     classes, expected = input.shape[axis], input.shape[:axis] + input.shape[axis + 1 :]
     if target.dtype.kind not in "iu":

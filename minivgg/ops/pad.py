@@ -10,9 +10,11 @@ import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import namespace
-from minivgg.errors import ArgumentError, ShapeError
+from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.join import cat
 from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.spec import check_size
 
 
 class Pad(Function):
@@ -43,18 +45,23 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> [minivgg.nn.functional.pad(x, (2, 1), mode).tolist() for mode in ("reflect", "replicate", "circular")]
     [[3.0, 2.0, 1.0, 2.0, 3.0, 2.0], [1.0, 1.0, 1.0, 2.0, 3.0, 3.0], [2.0, 3.0, 1.0, 2.0, 3.0, 1.0]]
     """
-    if not isinstance(pad, list | tuple) or len(pad) % 2 or not all(hasattr(amount, "__index__") for amount in pad):
+    check_tensors("pad", input=input)
+    if not isinstance(pad, list | tuple) or len(pad) % 2:
         raise ArgumentError("pad", f"pad must be pairs of ints, (left, right, top, bottom, ...), got {pad!r}")
     if len(pad) > 2 * input.ndim:
         raise ArgumentError("pad", f"{len(pad)} amounts are too many for {input.ndim} dimensions", input=input.shape)
     if mode not in ("constant", *_BORDERS):
         raise ArgumentError("pad", f"mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
-    pairs = [(int(before.__index__()), int(after.__index__())) for before, after in zip(pad[::2], pad[1::2], strict=True)]
+    amounts_given = [read_int("pad", "an amount", amount) for amount in pad]
+    pairs = list(zip(amounts_given[::2], amounts_given[1::2], strict=True))
     amounts = ((0, 0),) * (input.ndim - len(pairs)) + tuple(pairs[::-1])
     if mode == "constant":
         for axis, (size, (before, after)) in enumerate(zip(input.shape, amounts, strict=True)):
             if size + min(before, 0) + min(after, 0) < 0:
                 raise ShapeError("pad", f"cannot crop {-min(before, 0)} and {-min(after, 0)} elements from dimension {axis} of size {size}", input=input.shape)
+        if value is not None and not isinstance(value, int | float | numpy.number):
+            raise DtypeError("pad", f"value must be a number, got {value!r}")
+        check_size("pad", tuple(size + before + after for size, (before, after) in zip(input.shape, amounts, strict=True)), input=input.shape)
         return Pad.apply(input, amounts, 0 if value is None else value)
     if value is not None:
         raise ArgumentError("pad", f"mode {mode!r} takes no value, got {value}")

@@ -9,6 +9,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_tensors
 from minivgg.ops.cast import to
 from minivgg.ops.inplace import in_place
 from minivgg.ops.where import keep
@@ -74,7 +75,8 @@ class Clamp(Function):
         return keep(grad, inside), None, None
 
 
-def _floating(input: Tensor) -> Tensor:
+def _floating(operation: str, input: Tensor) -> Tensor:
+    check_tensors(operation, input=input)
     return input if input.dtype in FLOATING else to(input, numpy.float32)
 
 
@@ -86,7 +88,7 @@ def exp(input: Tensor) -> Tensor:
     >>> minivgg.tensor([0.0, 1.0]).exp()
     tensor([1.0000, 2.7183])
     """
-    return Exp.apply(_floating(input))
+    return Exp.apply(_floating("exp", input))
 
 
 @method()
@@ -97,7 +99,7 @@ def log(input: Tensor) -> Tensor:
     >>> minivgg.tensor([1.0, 2.0]).log()
     tensor([0.0000, 0.6931])
     """
-    return Log.apply(_floating(input))
+    return Log.apply(_floating("log", input))
 
 
 @method()
@@ -108,7 +110,7 @@ def sqrt(input: Tensor) -> Tensor:
     >>> minivgg.tensor([4.0, 9.0]).sqrt()
     tensor([2., 3.])
     """
-    return Sqrt.apply(_floating(input))
+    return Sqrt.apply(_floating("sqrt", input))
 
 
 @method("abs", "__abs__")
@@ -119,6 +121,7 @@ def abs(input: Tensor) -> Tensor:
     >>> minivgg.tensor([-1.0, 2.0]).abs()
     tensor([1., 2.])
     """
+    check_tensors("abs", input=input)
     if input.dtype.kind == "b":
         raise DtypeError("abs", "takes numbers, got bool")
     return Abs.apply(input)
@@ -132,10 +135,11 @@ def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> 
     >>> minivgg.tensor([-1.0, 0.5, 3.0]).clamp(0, 1)
     tensor([0.0000, 0.5000, 1.0000])
     """
+    check_tensors("clamp", input=input)
     _check_bounds("clamp", min, max)
     if input.dtype.kind == "b":
         input = to(input, numpy.int64)
-    return Clamp.apply(_floating(input) if isinstance(min, float) or isinstance(max, float) else input, min, max)
+    return Clamp.apply(_floating("clamp", input) if isinstance(min, float) or isinstance(max, float) else input, min, max)
 
 
 @method()

@@ -11,6 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_flags, check_tensors
 from minivgg.ops.cast import read_dtype, to
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
@@ -28,7 +29,7 @@ def dims_of(operation: str, ndim: int, dim: Dim) -> tuple[int, ...]:
     result = []
     limit = ndim or 1  # a tensor without dimensions takes 0 and -1
     for d in dim if isinstance(dim, tuple | list) else (dim,):
-        if not hasattr(d, "__index__"):
+        if isinstance(d, bool) or not hasattr(d, "__index__"):
             raise ArgumentError(operation, f"dim must be an int or a tuple of ints, got {dim!r}")
         d = d.__index__()
         if not -limit <= d < limit:
@@ -96,6 +97,8 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     >>> minivgg.ones(2, 3).sum(dim=1)
     tensor([3., 3.])
     """
+    check_tensors("sum", input=input)
+    check_flags("sum", keepdim=keepdim)
     wanted = read_dtype("sum", dtype) if dtype is not None else input.dtype if input.dtype in FLOATING else numpy.int64
     return Sum.apply(to(input, wanted), dims_of("sum", input.ndim, dim), keepdim)
 
@@ -108,6 +111,8 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     >>> minivgg.tensor([[1.0, 2.0], [3.0, 6.0]]).mean(0)
     tensor([2., 4.])
     """
+    check_tensors("mean", input=input)
+    check_flags("mean", keepdim=keepdim)
     input = input if dtype is None else to(input, read_dtype("mean", dtype))
     _check_floating("mean", input)
     axes = dims_of("mean", input.ndim, dim)
@@ -140,6 +145,7 @@ def std(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool 
 
 def _variance(operation: str, input: Tensor, dim: Dim, correction: float, keepdim: bool) -> Tensor:
     _check_floating(operation, input)
+    check_flags(operation, keepdim=keepdim)
     axes = dims_of(operation, input.ndim, dim)
     centred = input - Sum.apply(input, axes, True) / _count(input, axes)
     return Sum.apply(centred * centred, axes, keepdim) / max(_count(input, axes) - correction, 0)
@@ -150,6 +156,7 @@ def _count(input: Tensor, axes: tuple[int, ...]) -> int:
 
 
 def _check_floating(operation: str, input: Tensor) -> None:
+    check_tensors(operation, input=input)
     if input.dtype not in FLOATING:
         raise DtypeError(operation, f"takes float32 or float64, got {input.dtype}; convert with x.to(minivgg.float32)")
 

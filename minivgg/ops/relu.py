@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, empty_like, namespace
+from minivgg.backend import empty_like, namespace
 from minivgg.errors import DtypeError
+from minivgg.ops.arguments import check_flags, check_floating, check_tensors
 from minivgg.ops.inplace import in_place
+from minivgg.ops.pointwise import clamp, clamp_
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
@@ -60,8 +62,11 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> minivgg.nn.functional.relu(minivgg.tensor([-1.0, 0.0, 2.0]))
     tensor([0., 0., 2.])
     """
-    if input.dtype not in FLOATING:
-        raise DtypeError("relu", f"takes float32 or float64, got {input.dtype}")
+    check_tensors("relu", input=input)
+    check_flags("relu", inplace=inplace)
+    if input.dtype.kind in "iu":
+        return clamp_(input, min=0) if inplace else clamp(input, min=0)
+    check_floating("relu", input)
     return in_place(ReLU, input, True) if inplace else ReLU.apply(input, False)
 
 
@@ -75,7 +80,8 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 
 
 def _errors() -> Iterable[ErrorSample]:
-    yield ErrorSample((numpy.zeros(3, "int64"),), {}, DtypeError, "relu: takes float32 or float64, got int64")
+    yield ErrorSample((numpy.zeros(3, bool),), {}, DtypeError, "relu: takes float32 or float64, got bool")
+    yield ErrorSample((3.0,), {}, DtypeError, "relu: input must be a tensor, got float; minivgg.tensor(...) makes one")
 
 
 OPERATION = Operation(relu, shapes="* -> *", samples=_samples, oracle=lambda x: numpy.where(x > 0, x, 0.0), errors=_errors, torch="nn.functional.relu")

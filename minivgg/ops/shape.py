@@ -15,8 +15,10 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, ShapeError
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.reduce import dims_of, sum_to
 from minivgg.registry import ErrorSample, Operation, Sample
+from minivgg.spec import check_size
 
 
 class Reshape(Function):
@@ -46,11 +48,12 @@ class Expand(Function):
         return sum_to(grad, self.shape), None
 
 
-def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
+def _sizes(operation: str, what: str, input: Tensor, shape: tuple[Any, ...]) -> tuple[int, ...]:
     """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    check_tensors(operation, input=input)
     if len(shape) == 1 and isinstance(shape[0], tuple | list):
         shape = tuple(shape[0])
-    return tuple([size.__index__() for size in shape])
+    return tuple([read_int(operation, what, size) for size in shape])
 
 
 @method()
@@ -62,7 +65,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
-    sizes, total = _sizes(shape), input.array.size
+    sizes, total = _sizes("reshape", "a size", input, shape), input.array.size
     if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
         raise ShapeError("reshape", f"sizes must be at least 0, one of them may be -1, got {sizes}")
     known = math.prod(size for size in sizes if size != -1)
@@ -96,7 +99,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     >>> minivgg.zeros(2, 3, 4, 5).flatten(1).shape
     (2, 60)
     """
-    start, end = (dims_of("flatten", input.ndim, int(dim)) for dim in (start_dim, end_dim))
+    check_tensors("flatten", input=input)
+    start, end = (dims_of("flatten", input.ndim, read_int("flatten", "start_dim and end_dim", dim)) for dim in (start_dim, end_dim))
     if not input.ndim:
         return reshape(input, 1)
     if start > end:
@@ -113,9 +117,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     >>> minivgg.zeros(2, 3, 4, 5).permute(0, 2, 3, 1).shape
     (2, 4, 5, 3)
     """
-    order = _sizes(dims)
+    order = _sizes("permute", "a dimension", input, dims)
     axes = dims_of("permute", input.ndim, order) if order else ()
-    if len(axes) != input.ndim:
+    if not len(axes) == len(order) == input.ndim:
         raise ArgumentError("permute", f"needs each of the {input.ndim} dimensions once, got {order}")
     return Permute.apply(input, axes)
 
@@ -128,8 +132,9 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     >>> minivgg.zeros(2, 3).transpose(0, 1).shape
     (3, 2)
     """
+    check_tensors("transpose", input=input)
     axes = list(range(input.ndim))
-    first, second = (dims_of("transpose", input.ndim, int(dim)) for dim in (dim0, dim1))
+    first, second = (dims_of("transpose", input.ndim, read_int("transpose", "dim0 and dim1", dim)) for dim in (dim0, dim1))
     if axes:
         axes[first[0]], axes[second[0]] = second[0], first[0]
     return Permute.apply(input, tuple(axes))
@@ -143,6 +148,7 @@ def t(input: Tensor) -> Tensor:
     >>> minivgg.zeros(2, 3).t().shape
     (3, 2)
     """
+    check_tensors("t", input=input)
     if input.ndim > 2:
         raise ShapeError("t", f"expects at most 2 dimensions, got {input.ndim}", input=input.shape)
     return Permute.apply(input, tuple(range(input.ndim))[::-1])
@@ -160,6 +166,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     >>> minivgg.zeros(1, 3, 1).squeeze().shape, minivgg.zeros(1, 3, 1).squeeze(0).shape
     ((3,), (3, 1))
     """
+    check_tensors("squeeze", input=input)
     axes = () if dim == () else dims_of("squeeze", input.ndim, dim)
     return Reshape.apply(input, tuple([size for i, size in enumerate(input.shape) if size != 1 or i not in axes]))
 
@@ -172,7 +179,8 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     >>> minivgg.zeros(3).unsqueeze(0).shape
     (1, 3)
     """
-    (axis,) = dims_of("unsqueeze", input.ndim + 1, int(dim))
+    check_tensors("unsqueeze", input=input)
+    (axis,) = dims_of("unsqueeze", input.ndim + 1, read_int("unsqueeze", "dim", dim))
     return Reshape.apply(input, (*input.shape[:axis], 1, *input.shape[axis:]))
 
 
@@ -185,11 +193,12 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     tensor([[1., 1., 1.],
             [2., 2., 2.]])
     """
-    shape = _sizes(sizes)
+    shape = _sizes("expand", "a size", input, sizes)
     lead = len(shape) - input.ndim
     target = tuple(input.shape[i - lead] if size == -1 and i >= lead else size for i, size in enumerate(shape))
     if lead < 0 or any(size < 0 for size in target) or any(have not in (1, size) for have, size in zip(input.shape, target[lead:], strict=True)):
         raise ShapeError("expand", f"shape {input.shape} does not expand to {shape}: only dimensions of size 1 and new leading ones can grow")
+    check_size("expand", target, input=input.shape)
     return Expand.apply(input, target)
 
 

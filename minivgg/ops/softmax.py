@@ -11,6 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, is_grad_enabled, method
 from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.cast import read_dtype, to
 from minivgg.ops.reduce import dims_of
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
@@ -94,8 +95,8 @@ class LogSoftmax(Function):
 
 
 def _prepare(operation: str, input: Tensor, dim: int, dtype: Any) -> tuple[Tensor, tuple[int, ...]]:
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise ArgumentError(operation, f"dim must be one int, got {dim!r}")
+    check_tensors(operation, input=input)
+    dim = read_int(operation, "dim", dim)
     if dtype is not None:
         input = to(input, read_dtype(operation, dtype))
     if input.dtype not in FLOATING:
@@ -153,7 +154,7 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 
 def _errors(name: str) -> Iterable[ErrorSample]:
     yield ErrorSample((numpy.zeros((2, 3)), 2), {}, ArgumentError, f"{name}: dim must lie in [-2, 1] for 2 dimensions, got 2")
-    yield ErrorSample((numpy.zeros((2, 3)), None), {}, ArgumentError, f"{name}: dim must be one int, got None")
+    yield ErrorSample((numpy.zeros((2, 3)), None), {}, ArgumentError, f"{name}: dim must be an int, got None")
     text = f"{name}: takes float32 or float64, got int64; pass dtype=minivgg.float32"
     yield ErrorSample((numpy.zeros(3, "int64"), 0), {}, DtypeError, text)
 

@@ -10,6 +10,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import DtypeError, ShapeError
+from minivgg.ops.arguments import check_tensors
 from minivgg.ops.cast import to
 from minivgg.ops.promotion import Operand, as_tensor, check_broadcast, operands
 from minivgg.ops.reduce import sum_to
@@ -67,8 +68,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
     >>> minivgg.tensor([1.0, 2.0]).masked_fill(minivgg.tensor([True, False]), 0.0)
     tensor([0., 2.])
     """
+    check_tensors("masked_fill", input=input, mask=mask)
     if mask.dtype.kind != "b":
         raise DtypeError("masked_fill", f"the mask must be boolean, got {mask.dtype}")
+    if not isinstance(value, Tensor | int | float | numpy.number | numpy.bool_):
+        raise DtypeError("masked_fill", f"the value must be a number or a tensor without dimensions, got {value!r}")
     fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).asarray(value))
     if fill.ndim:
         raise ShapeError("masked_fill", f"the value must be a number or have no dimensions, got shape {fill.shape}; use where()")

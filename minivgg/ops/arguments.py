@@ -1,0 +1,43 @@
+"""Arguments that mean nothing, refused in one form: the operation, what was expected, what came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from minivgg.autograd import Tensor
+from minivgg.backend import FLOATING
+from minivgg.errors import ArgumentError, DtypeError
+
+
+def check_tensors(operation: str, **arguments: Any) -> None:
+    """Each is a tensor, or None where the caller lets None through."""
+    for name, value in arguments.items():
+        if not isinstance(value, Tensor):
+            raise DtypeError(operation, f"{name} must be a tensor, got {type(value).__name__}; minivgg.tensor(...) makes one")
+
+
+def check_floating(operation: str, input: Any) -> None:
+    """A tensor of float32 or float64."""
+    check_tensors(operation, input=input)
+    if input.dtype not in FLOATING:
+        raise DtypeError(operation, f"takes float32 or float64, got {input.dtype}")
+
+
+def check_flags(operation: str, **flags: Any) -> None:
+    """Each is True or False, and not a number or a string that counts as one."""
+    for name, value in flags.items():
+        if not isinstance(value, bool | numpy.bool_):
+            raise ArgumentError(operation, f"{name} must be True or False, got {value!r}")
+
+
+def read_int(operation: str, name: str, value: Any) -> int:
+    """A whole number; True, 1.0 and "1" are none.
+
+    >>> read_int("flatten", "start_dim", numpy.int64(1))
+    1
+    """
+    if isinstance(value, bool | numpy.bool_) or not hasattr(value, "__index__"):
+        raise ArgumentError(operation, f"{name} must be an int, got {value!r}")
+    return int(value.__index__())
