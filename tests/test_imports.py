@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "memory", "version"),
     ("backend", "files", "hooks", "spec", "threads"),
-    ("page", "tuning"),
+    ("anomaly", "page", "tuning"),
     ("registry", "random"),
     ("autograd",),
     ("kernels",),

@@ -188,7 +188,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
     minivgg.nn.init.constant_(parts["model"][-1].bias, numpy.inf)
     with numpy.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
         fit(**parts, metrics_path=tmp_path / "m.jsonl")
-    assert str(caught.value) == "fit: the loss is nan; lower the learning rate (epoch 1, step 1, lr 0.02)"
+    assert str(caught.value) == "fit: the loss is nan; parameter 6.bias held inf before this step (epoch 1, step 1, lr 0.02)"
     assert read_metrics(tmp_path / "m.jsonl") == []
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from minivgg.anomaly import current as anomaly
 from minivgg.autograd.function import Function
 from minivgg.autograd.grad_mode import set_grad_enabled
 from minivgg.autograd.tensor import Tensor
@@ -68,6 +69,7 @@ def place_of(tensor: Tensor) -> Place:
 class Engine:
     """One journey from the outputs back: to all leaves, or to the ``inputs`` only. ``arrived`` is what came there."""
 
+    @numpy.errstate(divide="ignore", over="ignore", invalid="ignore")  # as in Function.run
     def __init__(self, operation: str, outputs: Any, gradients: Any, inputs: Sequence[Tensor] | None, retain_graph: bool | None, create_graph: bool) -> None:
         roots = _roots(operation, _sequence(operation, outputs), gradients)
         self.create_graph, self.retain_graph = create_graph, create_graph if retain_graph is None else retain_graph
@@ -184,7 +186,7 @@ def _call_backward(node: Function, gradients: dict[int, Tensor]) -> Sequence[Ten
     if node.outputs is not None:
         xp = namespace(next(iter(gradients.values())).array)
         arguments = [gradients[nr] if nr in gradients else Tensor(xp.zeros(*like)) for nr, like in enumerate(node.outputs)]
-    results = type(node).backward(node, *arguments)
+    results = type(node).backward(node, *arguments) if anomaly.watch is None else anomaly.watch.backward(node, list(arguments))
     results = list(results) if type(results) is tuple else [results]
     if len(results) != len(node.edges):
         raise GraphError(node.name, f"backward returned {len(results)} gradients, forward took {len(node.edges)} arguments")

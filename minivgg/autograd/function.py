@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy
 
+from minivgg.anomaly import current as anomaly
 from minivgg.autograd.grad_mode import grad_mode
 from minivgg.autograd.tensor import NO_HOOKS, Tensor
 from minivgg.backend import FLOATING, Array, is_array
@@ -121,7 +122,7 @@ class Function:
     @classmethod
     @numpy.errstate(divide="ignore", over="ignore", invalid="ignore")  # inf and nan are results, as in PyTorch, not warnings
     def run(cls, node: Function, arrays: list[Any]) -> Any:
-        return cls.forward(node, *arrays)
+        return cls.forward(node, *arrays) if anomaly.watch is None else anomaly.watch.forward(node, arrays)
 
     def record(self, args: tuple[Any, ...], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int = 0) -> None:
         """Make this node the origin of its outputs, and note where each saved array belongs."""

@@ -2,7 +2,8 @@
 
 from minivgg.errors import FileError
 from minivgg.training.checkpoint import Position, Run
-from minivgg.training.loop import DivergedError, evaluate, fit
+from minivgg.training.divergence import DivergedError
+from minivgg.training.loop import evaluate, fit
 from minivgg.training.metrics import read_metrics
 from minivgg.training.recipes import Recipe, digits_recipe
 from minivgg.training.records import Epoch, Evaluation, History, Step

@@ -14,21 +14,19 @@ import numpy
 from minivgg.autograd import Tensor, no_grad
 from minivgg.backend import to_numpy
 from minivgg.data import DataLoader
-from minivgg.errors import ArgumentError, OperationError
+from minivgg.errors import ArgumentError
 from minivgg.nn import functional as F
 from minivgg.nn.module import Module
 from minivgg.optim import Optimizer
 from minivgg.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from minivgg.random import default_generator
 from minivgg.training.checkpoint import Position, Run
+from minivgg.training.divergence import DivergedError, origin, wrong_gradient
 from minivgg.training.interrupt import ctrl_c_as_a_wish
 from minivgg.training.metrics import MetricsFile
 from minivgg.training.records import Epoch, Evaluation, History, Step
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-class DivergedError(OperationError, ArithmeticError):
-    """The loss became inf or nan, from where no further step leads back."""
 
 
 def fit(
@@ -50,7 +48,8 @@ def fit(
     ``on_step``, ``on_epoch``  called with each record
 
     Ctrl-C ends the run after the current step: a checkpoint is written, and ``interrupted`` is set in what is returned.
-    Raises DivergedError when the loss is no longer finite; FileError for a checkpoint that is damaged or of another run.
+    Raises DivergedError when the loss or a gradient is not finite, with the operation and the layer where that began; weights
+    and checkpoint are then those from before the step. FileError for a checkpoint that is damaged or of another run.
 
     >>> import minivgg
     >>> from minivgg import nn
@@ -84,13 +83,22 @@ def fit(
             model.train()
             clock = time.perf_counter()
             for images, labels in train_loader.batches(now.seed, start=now.batch):
+                random_state = default_generator.get_state()
                 scores = model(images)
                 value = loss(scores, labels)
-                optimizer.zero_grad()
-                value.backward()
+                batch_loss = value.item()
+                fault = None if math.isfinite(batch_loss) else f"the loss is {batch_loss}"
+                if fault is None:
+                    optimizer.zero_grad()
+                    value.backward()
+                    fault = wrong_gradient(optimizer, model)
+                if fault is not None:
+                    began = origin(model, images, labels, loss, random_state)
+                    lr = optimizer.param_groups[0]["lr"]
+                    raise DivergedError("fit", f"{fault}; {began}", epoch=now.epoch + 1, step=now.step + 1, lr=lr)
                 optimizer.step()
 
-                batch_loss, correct, count = value.item(), count_correct(scores, labels), len(labels)
+                correct, count = count_correct(scores, labels), len(labels)
                 seconds, clock = time.perf_counter() - clock, time.perf_counter()
                 now.count(batch_loss, correct, count, seconds)
                 pace = (clock - began_at) / (now.step - began_with)
@@ -99,8 +107,6 @@ def fit(
                     mean_loss=now.loss_sum / now.images, mean_accuracy=now.correct / now.images, lr=optimizer.param_groups[0]["lr"],
                     images_per_second=now.images / now.epoch_seconds, seconds=now.seconds, remaining=pace * (steps - now.step),
                 )  # fmt: skip
-                if not math.isfinite(batch_loss):
-                    raise DivergedError("fit", f"the loss is {batch_loss}; lower the learning rate", epoch=step.epoch, step=step.step, lr=step.lr)
                 metrics.write(step.row())
                 if on_step is not None:
                     on_step(step)
