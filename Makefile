@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz bounds lint reference figures bench-rivals clean
+.PHONY: demo test fuzz mutants bounds lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -10,6 +10,10 @@ demo: .venv/installed
 # one BLAS thread: the idle ones spin, at the cost of whatever runs beside them
 test: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# the planted mistakes that prove the gradient check, each before PyTorch's, too
+mutants: .venv/test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m minivgg.testing.mutants
 
 # every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
 bounds: .venv/test

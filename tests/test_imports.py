@@ -87,7 +87,8 @@ def test_torch_is_never_imported_at_run_time():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             used = [name for name in names if name.split(".")[0] == "torch"]
-            assert not used or part_of(path) in ("bench", "cli") or path.name == "pytorch_format.py", f"{path.relative_to(ROOT)}:{node.lineno} imports torch"
+            allowed = part_of(path) in ("bench", "cli") or path.name in ("pytorch_format.py", "torch_judge.py")
+            assert allowed or not used, f"{path.relative_to(ROOT)}:{node.lineno} imports torch"
 
 
 PROBE = """

@@ -168,6 +168,7 @@ def _compare(subject: Subject, order: int, settings: Settings) -> tuple[list[Inp
     exact = subject.complex_step is not None and _complex_works(subject, here)
     for i, label in enumerate(subject.leaves):
         case.leaves[label] = _leaf(case, label, chosen[label], [g[i] for g in analytic], [g[i] for g in units], settings, exact)
+    at_kinks(case, settings.atol, settings.rtol)
     lines = [_line(leaf, settings) for leaf in case.leaves.values()]
     found = diagnose(case)
     coverage = _coverage(elements, moved, count, full, exact)
@@ -247,7 +248,6 @@ def _leaf(case: Case, label: str, indices: list[Index], analytic: list[Any], uni
     for j, look in leaf.looks.items():
         expected[:, j] = look.nearest(got[:, j])
         columns[:, j] = look.found.low
-    at_kinks(case, leaf, settings.atol, settings.rtol)
     return leaf
 
 

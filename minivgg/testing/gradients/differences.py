@@ -10,6 +10,7 @@ Truncation shrinks with the step, rounding grows, so the two make a valley; at a
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy
@@ -45,7 +46,8 @@ def complex_step(subject: Subject, label: str, index: Index) -> numpy.ndarray | 
     """The same without cancellation; None where the function takes no complex numbers or loses their imaginary part."""
     assert subject.complex_step is not None
     try:
-        with numpy.errstate(all="ignore"):
+        with numpy.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error")  # numbers whose imaginary part is dropped
             moved = subject.complex_step(label, index)
     except Exception:
         return None
@@ -140,7 +142,8 @@ def computes_in(subject: Subject) -> numpy.dtype:
     finally:
         for label, leaf in subject.leaves.items():
             leaf[...] = saved[label]
-    changed = nearby[numpy.isfinite(nearby) & (nearby != here)]
+    rounding = 64 * float(numpy.finfo(float).eps) * max([1.0, *(float(numpy.abs(leaf).max(initial=0.0)) for leaf in subject.leaves.values())])
+    changed = nearby[numpy.isfinite(nearby) & (nearby != here) & (numpy.abs(nearby) > rounding)]  # what is left of terms that cancel has few digits
     with numpy.errstate(all="ignore"):
         coarse = len(changed) > 0 and bool((changed == changed.astype(numpy.float32)).all())
     return numpy.dtype("float32" if coarse else "float64")

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy
 
-from minivgg.testing.gradients.case import Case, Leaf
+from minivgg.testing.gradients.case import Case, Leaf, Together
 from minivgg.testing.gradients.differences import Curve, Derivative, curve, derivative
 
 UNSURE = 0.02
@@ -73,41 +73,54 @@ TOGETHER = 1e-5
 """The step along which elements that kink together are moved."""
 
 
-def at_kinks(case: Case, leaf: Leaf, atol: float, rtol: float) -> None:
-    """Where several elements kink for the same output, they must be right together, too.
+def at_kinks(case: Case, atol: float, rtol: float) -> None:
+    """Where an output kinks, all elements that it depends on must be right together, too, in whichever inputs they lie.
 
     Of two equal numbers in a maximum each may have any derivative from 0 to 1, but both together have 1: moved together,
     the output moves as they do. A backward that gives 1 to each is right at each by itself, and wrong.
     """
-    kinks = [(j, look.found.kink) for j, look in leaf.looks.items() if look.at_kink and not look.found.jump.any()]
-    if len(kinks) < 2 or leaf.wrong.any():
+    if any(leaf.wrong.any() for leaf in case.leaves.values()):
         return
-    shared = numpy.flatnonzero(numpy.sum([kink for _, kink in kinks], axis=0) >= 2)[:8]
-    before = leaf.array.copy()
-    for output in shared:
-        group = [j for j, kink in kinks if kink[output]]
-        along = _analytic_row(case, leaf, int(output), group).sum()
+    kinks = [look.found.kink for leaf in case.leaves.values() for look in leaf.looks.values() if look.at_kink and not look.found.jump.any()]
+    if not kinks:
+        return
+    for output in numpy.flatnonzero(numpy.any(kinks, axis=0))[:8].tolist():
+        group = [(leaf, j) for leaf in case.leaves.values() for j in range(len(leaf.indices)) if _takes_part(leaf, j, output)]
+        if len(group) < 2:
+            continue
+        along = float(_analytic_row(case, output, group).sum())
         here = case.subject.flat()[output]
-        sides = []
-        try:
-            for step in (TOGETHER, -TOGETHER):
-                for j in group:
-                    leaf.array[leaf.indices[j]] = before[leaf.indices[j]] + step
-                sides.append(float(case.subject.flat()[output] - here) / step)
-        finally:
-            leaf.array[...] = before
+        sides = [float(_moved_together(case, group, step)[output] - here) / step for step in (TOGETHER, -TOGETHER)]
         low, high = min(sides), max(sides)
         tolerance = atol + max(rtol, 1e-3) * (1 + max(abs(low), abs(high)))
         if not low - tolerance <= along <= high + tolerance:
-            leaf.wrong[group] = True
-            leaf.together = (int(output), group, float(along), float(low), float(high))
+            together = Together(output, tuple((leaf.label, leaf.indices[j]) for leaf, j in group), along, low, high)
+            for leaf, j in group:
+                if j in leaf.looks:
+                    leaf.wrong[j], leaf.together = True, together
             return
 
 
-def _analytic_row(case: Case, leaf: Leaf, output: int, group: list[int]) -> numpy.ndarray:
+def _takes_part(leaf: Leaf, j: int, output: int) -> bool:
+    return bool(leaf.columns[output, j]) or (j in leaf.looks and bool(leaf.looks[j].found.kink[output]))
+
+
+def _moved_together(case: Case, group: list[tuple[Leaf, int]], step: float) -> numpy.ndarray:
+    """All outputs with these elements moved by one step."""
+    before = [leaf.array[leaf.indices[j]] for leaf, j in group]
+    try:
+        for leaf, j in group:
+            leaf.array[leaf.indices[j]] += step
+        return case.subject.flat()
+    finally:
+        for (leaf, j), value in zip(group, before, strict=True):
+            leaf.array[leaf.indices[j]] = value
+
+
+def _analytic_row(case: Case, output: int, group: list[tuple[Leaf, int]]) -> numpy.ndarray:
     """What backward gives these elements for the unit vector of one output."""
-    if len(leaf.analytic) > case.random:
-        return leaf.analytic[case.random + output, group]
+    if len(group[0][0].analytic) > case.random:
+        return numpy.array([leaf.analytic[case.random + output, j] for leaf, j in group])
     vector = [numpy.zeros(part.shape, part.dtype) for part in case.vectors[0]]
     for part in vector:
         if output < part.size:
@@ -115,5 +128,5 @@ def _analytic_row(case: Case, leaf: Leaf, output: int, group: list[int]) -> nump
             break
         output -= part.size
     (arrived,) = case.subject.gradients([vector])
-    gradient = arrived[list(case.subject.leaves).index(leaf.label)]
-    return numpy.array([0.0 if gradient is None else gradient[leaf.indices[j]] for j in group])
+    found = dict(zip(case.subject.leaves, arrived, strict=True))
+    return numpy.array([0.0 if (gradient := found[leaf.label]) is None else gradient[leaf.indices[j]] for leaf, j in group])

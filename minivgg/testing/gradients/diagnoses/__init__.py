@@ -24,7 +24,7 @@ def rule(function: Rule) -> Rule:
     return function
 
 
-from minivgg.testing.gradients.diagnoses import numbers, connection, scale, arrangement, coverage, factors, terms, places  # noqa: E402, I001 the order of the rules
+from minivgg.testing.gradients.diagnoses import numbers, masks, coverage, connection, scale, arrangement, jacobian, factors, terms, sums, places  # noqa: E402, I001 the order of the rules
 from minivgg.testing.gradients.diagnoses.remarks import remarks  # noqa: E402
 
 

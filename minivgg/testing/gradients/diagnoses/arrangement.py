@@ -7,6 +7,7 @@ then whether it is the right gradient at another point, where another input (a f
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy
@@ -49,6 +50,25 @@ def rearrangements(label: str, shape: Index) -> Iterator[tuple[str, str, Change]
             back = axis - d
             for step in (1, -1):
                 yield "shifted", f"shifted by {step:+d} along {letters[axis]}", functools.partial(numpy.roll, shift=step, axis=back)
+    if d >= 3 and min(shape[-2:]) > 2:
+        for steps in itertools.product((1, -1), repeat=2):
+            words = f"shifted by {steps[0]:+d} along {letters[-2]} and {steps[1]:+d} along {letters[-1]}"
+            yield "shifted", words, functools.partial(numpy.roll, shift=steps, axis=(-2, -1))
+    for axis in range(d):
+        if shape[axis] > 2 and shape[axis] % 2 == 0:
+            words = f"with the halves along {letters[axis]} exchanged"
+            yield "permuted", words, functools.partial(numpy.roll, shift=shape[axis] // 2, axis=axis - d)
+    if 3 <= d <= 4 and len(set(shape)) < d - 1:
+        for axes in itertools.permutations(range(d)):
+            if axes != tuple(range(d)) and tuple(shape[axis] for axis in axes) == tuple(shape):
+                words = f"with its axes in the order {' '.join(letters[axis] for axis in axes)}"
+                yield "transposed", words, functools.partial(_with_axes, axes=axes)
+
+
+def _with_axes(a: numpy.ndarray, axes: tuple[int, ...]) -> numpy.ndarray:
+    """The last axes of an array in another order."""
+    ahead = a.ndim - len(axes)
+    return a.transpose(*range(ahead), *(ahead + axis for axis in axes))
 
 
 @rule
@@ -75,7 +95,22 @@ def result(case: Case, leaf: Leaf) -> Diagnosis | None:
             return Diagnosis(
                 "permuted", leaf.label, sentence, f"each of the {len(order)} slices along {letter} is found among the differences, at another place"
             )
+    places = _scattered(a.reshape(len(a), -1), n.reshape(len(n), -1))
+    if places is not None:
+        moved = int(numpy.count_nonzero(places != numpy.arange(len(places))))
+        sentence = f"The gradient is the right one with its elements in another order: {moved} of {len(places)} stand at another place."
+        return Diagnosis("permuted", leaf.label, sentence, f"each of the {len(places)} numbers is found among the differences, for all upstream gradients")
     return None
+
+
+def _scattered(a: numpy.ndarray, n: numpy.ndarray) -> numpy.ndarray | None:
+    """Where each column of a stands in n, if each one stands somewhere and no two are alike."""
+    by_a, by_n = numpy.lexsort(numpy.round(a[:1], 6)), numpy.lexsort(numpy.round(n[:1], 6))
+    if not numpy.isfinite(a).all() or not alike(a[:, by_a], n[:, by_n]) or (numpy.diff(n[0, by_n]) <= 1e-5 * numpy.abs(n[0]).max()).any():
+        return None
+    order = numpy.empty(a.shape[1], int)
+    order[by_a] = by_n
+    return order
 
 
 def _distance(a: numpy.ndarray, n: numpy.ndarray) -> float:
@@ -116,7 +151,8 @@ def upstream(case: Case, leaf: Leaf) -> Diagnosis | None:
             )
     letters = letters_of("grad_output", shape)
     for axis, size in enumerate(shape):
-        for words, reduced in (("summed", given.sum(axis + 1, keepdims=True)), ("averaged", given.mean(axis + 1, keepdims=True))):
+        summed, first = given.sum(axis + 1, keepdims=True), numpy.take(given, [0], axis + 1)
+        for words, reduced in (("summed", summed), ("averaged", summed / size), ("taken from the first index of all", first)):
             if size > 1 and alike(a, numpy.broadcast_to(reduced, given.shape).reshape(len(given), -1) @ leaf.columns):
                 sentence = f"The upstream gradient is {words} over {letters[axis]} before it is used."
                 return Diagnosis(
@@ -151,13 +187,16 @@ def other_input(case: Case, leaf: Leaf) -> Diagnosis | None:
 def everything_swapped(case: Case, leaf: Leaf) -> Diagnosis | None:
     """Backward takes rows for columns throughout: the stride, padding or kernel size of one for the other."""
     outputs = case.output_shapes()
-    maps = [label for label, array in case.subject.leaves.items() if array.ndim >= 3 and array.shape[-1] == array.shape[-2]]
+    maps = [label for label, array in case.subject.leaves.items() if array.ndim >= 2 and array.shape[-1] == array.shape[-2]]
     if leaf.label not in maps or len(outputs) != 1 or outputs[0][-1:] != outputs[0][-2:-1] or 2 * len(leaf.indices) > AFFORDABLE or not leaf.whole:
         return None
     swapped = [[part.swapaxes(-1, -2) for part in vector] for vector in case.vectors]
     expected = leaf.shaped(_elsewhere(case, leaf, {label: lambda a: a.swapaxes(-1, -2) for label in maps}, swapped)).swapaxes(-1, -2)
     if not alike(leaf.shaped(leaf.analytic[: case.random]), expected):
         return None
+    if leaf.array.ndim == 2:
+        sentence = "The gradient is the transpose of what it is for transposed inputs: the factors of a product stand in the other order."
+        return Diagnosis("transposed", leaf.label, sentence, "with every matrix transposed, differences give the transpose of what backward gives here")
     sentence = (
         "Backward takes height for width: an argument that differs between rows and "
         "columns (stride, padding, dilation, kernel size) is used the wrong way round."

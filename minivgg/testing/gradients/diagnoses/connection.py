@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from minivgg.testing.gradients.case import Case, Leaf, alike
+from minivgg.testing.gradients.case import Case, Leaf, alike, gradient_for
 from minivgg.testing.gradients.diagnoses import rule
 from minivgg.testing.gradients.report import Diagnosis
 
@@ -30,13 +30,6 @@ def no_dependence(case: Case, leaf: Leaf) -> Diagnosis | None:
     )
 
 
-def _gradient(case: Case, leaf: Leaf, vectors: list[list[numpy.ndarray]]) -> numpy.ndarray:
-    """Rows of the checked elements for other upstream gradients."""
-    position = list(case.subject.leaves).index(leaf.label)
-    rows = [arrived[position] for vector in vectors for arrived in case.subject.gradients([vector])]
-    return numpy.array([[0.0 if row is None else row[index] for index in leaf.indices] for row in rows]).reshape(len(rows), len(leaf.indices))
-
-
 @rule
 def upstream_ignored(case: Case, leaf: Leaf) -> Diagnosis | None:
     first, second = leaf.analytic[0], leaf.analytic[1]
@@ -52,7 +45,7 @@ def upstream_ignored(case: Case, leaf: Leaf) -> Diagnosis | None:
 def not_linear(case: Case, leaf: Leaf) -> Diagnosis | None:
     first, second = case.vectors[:2]
     twice = [[2 * part for part in first], [a + b for a, b in zip(first, second, strict=True)]]
-    doubled, added = _gradient(case, leaf, twice)
+    doubled, added = gradient_for(case, leaf, twice)
     g, h = leaf.analytic[0], leaf.analytic[1]
     if alike(doubled, 2 * g, 1e-6) and alike(added, g + h, 1e-6):
         return None
@@ -77,6 +70,7 @@ def swapped_inputs(case: Case, leaf: Leaf) -> Diagnosis | None:
             and other.array.shape == leaf.array.shape
             and alike(leaf.analytic[:n], other.numeric[:n])
             and not alike(leaf.numeric[:n], other.numeric[:n])
+            and not alike(leaf.analytic[:n], -leaf.numeric[:n])
         ):
             back = " and the other way round" if alike(other.analytic[:n], leaf.numeric[:n]) else ""
             sentence = f"This is the gradient of {other.label}: backward returns its gradients in another order than forward takes its inputs."

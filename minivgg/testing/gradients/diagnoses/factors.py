@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy
 
 from minivgg.testing.gradients.case import Case, Leaf, alike
-from minivgg.testing.gradients.coordinates import letters_of
+from minivgg.testing.gradients.coordinates import describe, letters_of
 from minivgg.testing.gradients.diagnoses import rule
+from minivgg.testing.gradients.diagnoses.masks import zero_patterns
 from minivgg.testing.gradients.report import Diagnosis
 
 
@@ -24,15 +25,11 @@ def _quotient(a: numpy.ndarray, n: numpy.ndarray) -> numpy.ndarray | None:
     return ratio if alike(a * filled, n) and numpy.isfinite(ratio).any() else None
 
 
-def _zero_pattern(a: numpy.ndarray, n: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    return (numpy.abs(a) <= 1e-9).all(axis=0), (numpy.abs(n) <= 1e-9).all(axis=0)
-
-
 @rule
 def other_mask(case: Case, leaf: Leaf) -> Diagnosis | None:
     """Zeros at other places than they should be, and the same factor everywhere else: a mask, but not the right one."""
     a, n = leaf.analytic[: case.random], leaf.numeric[: case.random]
-    zero_a, zero_n = _zero_pattern(a, n)
+    zero_a, zero_n = zero_patterns(case, leaf)
     both = ~zero_a & ~zero_n
     if not (zero_a & ~zero_n).any() or not (zero_n & ~zero_a).any() or both.sum() < 2:
         return None
@@ -77,8 +74,8 @@ def elementwise(case: Case, leaf: Leaf) -> Diagnosis | None:
                 return Diagnosis(
                     "missing factor", leaf.label, f"Backward lacks a factor that depends on {letter} only.", f"{shown}; for {letter}=0, 1, ...: {listed}"
                 )
-    if not leaf.wrong.all():
-        return None  # where it is wrong says more
+    if not leaf.wrong.all() or sum(part.size for part in case.vectors[0]) < 2:
+        return None  # where it is wrong says more; and with a single output the factor is no finding: any gradient has one
     return Diagnosis("missing factor", leaf.label, "Backward lacks a factor of the chain rule, a number for each element.", shown)
 
 
@@ -150,8 +147,21 @@ def of_the_output(case: Case, leaf: Leaf) -> Diagnosis | None:
                 return Diagnosis(
                     "missing factor", leaf.label, f"Backward lacks the factor {words}, by which the upstream gradient must be multiplied first.", numbers
                 )
+    border = _only_at_the_border(case, numpy.abs(weights - 1) > 1e-3)
+    if border:
+        sentence = f"What comes back from the outputs {border} lacks a factor, that from the others is right: how the border or the padding is treated."
+        return Diagnosis("wrong at the border", leaf.label, sentence, numbers)
     if not leaf.wrong.all():
         return None
     return Diagnosis(
         "missing factor", leaf.label, "Backward lacks a factor by which the upstream gradient must be multiplied first, a number for each output.", numbers
     )
+
+
+def _only_at_the_border(case: Case, wrong: numpy.ndarray) -> str | None:
+    """Where these elements of the one output lie, if all of them lie at the border of maps."""
+    shapes = case.output_shapes()
+    if len(shapes) != 1 or len(shapes[0]) < 3 or min(shapes[0][-2:]) < 3:
+        return None
+    where = wrong.reshape(shapes[0])
+    return describe("grad_output", where) if where.any() and not where[..., 1:-1, 1:-1].any() else None

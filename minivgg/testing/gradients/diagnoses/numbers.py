@@ -35,14 +35,14 @@ def tie(case: Case, leaf: Leaf) -> Diagnosis | None:
     """Each element is right at its kink, all of them moved together are not."""
     if leaf.together is None:
         return None
-    output, group, along, low, high = leaf.together
-    values = {float(leaf.array[leaf.indices[j]]) for j in group}
+    met = leaf.together
+    values = {float(case.leaves[label].array[index]) for label, index in met.elements}
     kind = "tie in a maximum" if len(values) == 1 and 0.0 not in values else "kink"
     what = "equal numbers compete" if kind.startswith("tie") else "the function has a kink"
-    bounds = f"{low:.6g}" if abs(high - low) < 1e-6 * (1 + abs(high)) else f"between {low:.6g} and {high:.6g}"
+    bounds = f"{met.low:.6g}" if abs(met.high - met.low) < 1e-6 * (1 + abs(met.high)) else f"between {met.low:.6g} and {met.high:.6g}"
     sentence = f"Where {what}, the gradients of the elements are possible one by one, but not together: their sum must be {bounds}."
-    names = ", ".join(name_of(leaf.label, leaf.indices[j], leaf.array.shape) for j in group[:4])
-    return Diagnosis(kind, leaf.label, sentence, f"{names} moved together: output {output} changes at the rate {bounds}, backward says {along:.6g}")
+    names = ", ".join(name_of(label, index, case.leaves[label].array.shape) for label, index in met.elements[:4])
+    return Diagnosis(kind, leaf.label, sentence, f"{names} moved together: output {met.output} changes at the rate {bounds}, backward says {met.along:.6g}")
 
 
 @rule

@@ -6,7 +6,7 @@ import itertools
 
 import numpy
 
-from minivgg.testing.gradients.case import Case, Leaf, alike
+from minivgg.testing.gradients.case import Case, Leaf, alike, upstream_of
 from minivgg.testing.gradients.coordinates import letters_of
 from minivgg.testing.gradients.diagnoses import rule
 from minivgg.testing.gradients.report import Diagnosis
@@ -15,7 +15,7 @@ from minivgg.testing.gradients.report import Diagnosis
 @rule
 def the_upstream_itself(case: Case, leaf: Leaf) -> Diagnosis | None:
     """Backward hands on what came in."""
-    given = _upstream(case, leaf)
+    given = upstream_of(case, leaf)
     if given is None or not alike(leaf.analytic[: case.random], given):
         return None
     sentence = "The gradient is the upstream gradient, handed on unchanged: the derivative is not multiplied in."
@@ -27,7 +27,7 @@ def difference_of_a_simple_form(case: Case, leaf: Leaf) -> Diagnosis | None:
     a, n = leaf.analytic[: case.random], leaf.numeric[: case.random]
     gap = n - a
     size = f"the norm of what is missing is {float(numpy.linalg.norm(gap)) / max(float(numpy.linalg.norm(n)), 1e-300):.2g} of the gradient's"
-    given = _upstream(case, leaf)
+    given = upstream_of(case, leaf)
     if given is not None:
         factor = float((gap * given).sum() / max(float((given * given).sum()), 1e-300))
         if alike(gap, factor * given, 1e-3):
@@ -86,13 +86,6 @@ def same_form_along_axes(case: Case, leaf: Leaf) -> Diagnosis | None:
                     f"fitted with a relative rest of {float(numpy.linalg.norm(moved - level - slope * centred) / numpy.linalg.norm(moved)):.1g}",
                 )
     return None
-
-
-def _upstream(case: Case, leaf: Leaf) -> numpy.ndarray | None:
-    """The upstream gradients as rows, if the one output has the input's shape."""
-    if case.output_shapes() != [leaf.array.shape] or not leaf.indices:
-        return None
-    return numpy.array([[vector[0][index] for index in leaf.indices] for vector in case.vectors], numpy.float64)
 
 
 def _constant_along(leaf: Leaf, gap: numpy.ndarray) -> tuple[int, ...] | None:
