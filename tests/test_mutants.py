@@ -1,6 +1,10 @@
 """Planted mistakes: each is caught and named, and is gone afterwards; correct cases raise no alarm."""
 
+import contextlib
 import inspect
+import io
+import re
+from pathlib import Path
 
 import numpy
 import pytest
@@ -12,9 +16,11 @@ from minivgg.testing import gradcheck
 from minivgg.testing.mutants import MUTANTS, Edit, applied, judge
 from minivgg.testing.mutants.correct import cases, count
 from minivgg.testing.mutants.homework import PAIRS
-from minivgg.testing.mutants.judge import correct, summary
+from minivgg.testing.mutants.judge import correct, row, summary
 from minivgg.testing.mutants.mechanism import find
 from minivgg.testing.mutants.torch_judge import catches
+
+PAGE = (Path(__file__).parents[1] / "docs" / "gradcheck.md").read_text(encoding="utf-8")
 
 
 def name_of(mutant):
@@ -28,6 +34,7 @@ def test_caught_and_named(mutant):
     assert verdict.caught
     assert verdict.diagnosed != bool(mutant.known), verdict.report
     assert all(diagnosis.sentence and diagnosis.evidence for diagnosis in verdict.report.diagnoses)
+    assert " | ".join(row(0, verdict)[1:6]) in PAGE, "python -m minivgg.testing.mutants --write"
     after = correct(mutant)
     assert after, after
 
@@ -109,6 +116,18 @@ def test_homework_is_right_at_other_sizes():
     x = numpy.random.default_rng(3).standard_normal((3, 5))
     for name in ("relu", "sigmoid", "tanh", "leaky relu", "softplus", "dropout"):
         assert gradcheck(PAIRS[name], x)
+
+
+def test_the_page_shows_what_is_printed():
+    """The example's output is the output; every kind that stands in the table of mutants is explained above it."""
+    code, text = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue() == text
+    explained = PAGE.partition("## How each diagnosis is made")[2].partition("## The proof")[0]
+    assert [kind for kind in sorted({mutant.expects for mutant in MUTANTS if not mutant.known}) if kind not in explained] == []
+    assert f"{len(MUTANTS)} planted mistakes: caught {len(MUTANTS)} (100%)" in PAGE
 
 
 def test_summary_counts():

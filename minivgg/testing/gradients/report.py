@@ -20,7 +20,7 @@ from minivgg.testing.gradients.heat import heat_text
 class Diagnosis:
     """What is wrong, or worth knowing, in one sentence, with the numbers that show it.
 
-    ``kind``      a short name out of ``KINDS``
+    ``kind``      a short name; docs/gradcheck.md lists them all
     ``input``     the input whose gradient it concerns; None for the function as a whole
     ``sentence``  what it is
     ``evidence``  what was computed to find out, and what came out
