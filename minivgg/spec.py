@@ -33,7 +33,7 @@ def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:
         ...
     minivgg.errors.ShapeError: pad: the result of shape (3, 4611686018427387904) would have 1.4e+19 elements, more than any memory holds
     """
-    count = math.prod(shape)
+    count = math.prod(max(size, 1) for size in shape)  # an axis of none does not make the others smaller
     if count > MOST_ELEMENTS:
         raise ShapeError(operation, f"the result of shape {shape} would have {count:.1e} elements, more than any memory holds", **facts)
 
@@ -47,7 +47,7 @@ def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(values) == 1:
         values = values * 2
-    if len(values) != 2 or not all(isinstance(v, int) or hasattr(v, "__index__") for v in values):
+    if len(values) != 2 or not all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values):
         raise ArgumentError(operation, f"{name} must be an int or a pair of ints, got {value!r}")
     first, second = (int(v.__index__()) for v in values)
     if min(first, second) < minimum:

@@ -32,6 +32,13 @@ def check_flags(operation: str, **flags: Any) -> None:
             raise ArgumentError(operation, f"{name} must be True or False, got {value!r}")
 
 
+def check_numbers(operation: str, **numbers: Any) -> None:
+    """Each is a finite Python or NumPy number."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | numpy.number) or not numpy.isfinite(value):
+            raise ArgumentError(operation, f"{name} must be a finite number, got {value!r}")
+
+
 def read_int(operation: str, name: str, value: Any) -> int:
     """A whole number; True, 1.0 and "1" are none.
 

@@ -14,6 +14,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import device_of, empty
+from minivgg.ops.arguments import check_flags
 from minivgg.ops.conv2d import Conv2d, Conv2dGradInput, Conv2dGradWeight, Size, conv2d, problem_of
 from minivgg.ops.max_pool2d import MaxPool2dGradInput, max_pool2d
 from minivgg.ops.relu import ReLUGrad, relu
@@ -61,6 +62,7 @@ def conv2d_relu(
     >>> minivgg.nn.functional.conv2d_relu(image, minivgg.ones(1, 1, 1, 1), pool=True).tolist()
     [[[[0.0, 0.0], [5.0, 7.0]]]]
     """
+    check_flags("conv2d_relu", pool=pool)
     spec = problem_of(input, weight, bias, stride, padding, dilation, groups)
     algorithm = forced("conv2d", algorithm)
     if input.ndim == 3:

@@ -10,6 +10,7 @@ from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import check_tensors, read_int
+from minivgg.ops.cast import to
 from minivgg.ops.reduce import dims_of
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -53,8 +54,9 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
             [3.]])
     """
     check_tensors("gather", input=input, index=index)
-    if index.dtype != "int64":
-        raise DtypeError("gather", f"index must be int64, got {index.dtype}")
+    if index.dtype not in ("int64", "int32"):
+        raise DtypeError("gather", f"index must be int64 or int32, got {index.dtype}")
+    index = to(index, numpy.int64)
     if index.ndim != input.ndim:
         raise ShapeError("gather", f"index has {index.ndim} dimensions, input {input.ndim}", input=input.shape, index=index.shape)
     if not input.ndim:
@@ -77,7 +79,7 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 
 def _errors() -> Iterable[ErrorSample]:
     x, index = numpy.zeros((2, 3)), numpy.zeros((2, 3), "int64")
-    yield ErrorSample((x, 0, index.astype("int32")), {}, DtypeError, "gather: index must be int64, got int32")
+    yield ErrorSample((x, 0, index.astype("int16")), {}, DtypeError, "gather: index must be int64 or int32, got int16")
     yield ErrorSample((x, 0, index[0]), {}, ShapeError, "gather: index has 1 dimensions, input 2 (input (2, 3), index (3,))")
     yield ErrorSample((x, 0, index + 2), {}, ArgumentError, "gather: indices must lie in [0, 1], got 2 to 2")
     text = "gather: index is larger than input in dimension 1 (input (2, 3), index (2, 4))"

@@ -10,7 +10,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, is_grad_enabled
 from minivgg.backend import empty_like
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arguments import check_floating
+from minivgg.ops.arguments import check_floating, check_numbers
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
@@ -104,7 +104,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     if input.ndim < 3:
         raise ShapeError("local_response_norm", f"input must be (N, C, ...) with at least 3 dimensions, got {input.ndim}", input=input.shape)
     check_floating("local_response_norm", input)
-    if not hasattr(size, "__index__") or size < 1:
+    check_numbers("local_response_norm", alpha=alpha, beta=beta, k=k)
+    if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ArgumentError("local_response_norm", f"size must be an int of at least 1, got {size!r}")
     return LocalResponseNorm.apply(input, Problem(input.shape, size.__index__(), alpha, beta, k))
 

@@ -75,6 +75,8 @@ def read_class_targets(operation: str, input: Tensor, target: Any, weight: Any, 
     xp = namespace(target.array)
     index = target.array.astype("int64")
     ignored = xp.asarray(index == ignore_index)
+    if not classes and index.size:
+        raise ShapeError(operation, f"an input of no classes has no class indices, not even ignored ones, got {index.size} (input {input.shape})")
     wrong = ((index < 0) | (index >= classes)) & ~ignored
     if wrong.any():
         raise ArgumentError(operation, f"class indices must lie in [0, {classes - 1}] or be ignore_index {ignore_index}, got {int(index[wrong][0])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import time
 from argparse import ArgumentParser
 
 CHUNK = 2000
-"""Examples a process: one that crashes or hangs is known by its seeds."""
+"""Examples a process: one that crashes or hangs is known by its seeds, and ``FUZZ_TRACE=1`` prints each before it is tried."""
+
+TIMEOUT = 900
+"""Seconds for a chunk, of which it usually takes ten."""
 
 MEMORY = 8 << 30
 """Bytes of address space that a process may take: more, and the call has asked for memory without bound."""
@@ -44,31 +48,40 @@ def main() -> int:
     if args.worker:
         import resource
 
+        import torch
+
+        torch.set_num_threads(1)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         for (name, algorithm, what), count in work(args.operation, args.seed, args.examples).items():
             print(f"COUNT\t{name}\t{algorithm}\t{what}\t{count}")
         return 0
-    start, total, faults = time.perf_counter(), collections.Counter(), 0
-    for first in range(args.seed, args.seed + args.examples, CHUNK):
-        count = min(CHUNK, args.seed + args.examples - first)
-        command = [sys.executable, "-m", "fuzz", "--worker", "--seed", str(first), "--examples", str(count)]
-        try:
-            done = subprocess.run([*command, *(["--operation", args.operation] if args.operation else [])], capture_output=True, text=True, timeout=600)
-            output, code = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as error:
-            output, code, done = (error.stdout or b"").decode(), "hangs", None
-        if code != 0:
-            faults += 1
-            print(f"FAULT the process ended with {code}: seeds {first} to {first + count - 1}\n{done.stderr[-3000:] if done else ''}")
-        for line in output.splitlines():
-            if line.startswith("COUNT"):
-                _, name, algorithm, what, number = line.split("\t")
-                total[name, algorithm, what] += int(number)
-            else:
-                faults += line.startswith("FAULT")
-                print(line, flush=True)
+    start, faults = time.perf_counter(), 0
+    total: collections.Counter[tuple[str, str, str]] = collections.Counter()
+    end = args.seed + args.examples
+    chunks = [(first, min(CHUNK, end - first)) for first in range(args.seed, end, CHUNK)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for output in pool.map(lambda chunk: in_a_process(args.operation, *chunk), chunks):
+            for line in output.splitlines():
+                if line.startswith("COUNT"):
+                    _, name, algorithm, what, number = line.split("\t")
+                    total[name, algorithm, what] += int(number)
+                else:
+                    faults += line.startswith("FAULT")
+                    print(line, flush=True)
     report(total, faults, time.perf_counter() - start)
     return 1 if faults else 0
+
+
+def in_a_process(operation: str | None, first: int, count: int) -> str:
+    """What the worker for these seeds prints; a crash and a hang are faults, too."""
+    command = [sys.executable, "-m", "fuzz", "--worker", "--seed", str(first), "--examples", str(count), *(["--operation", operation] if operation else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        return f"{(error.stdout or b'').decode()}\nFAULT hangs: seeds {first} to {first + count - 1}"
+    if done.returncode:
+        return f"{done.stdout}\nFAULT the process ended with {done.returncode}: seeds {first} to {first + count - 1}\n{done.stderr[-2000:]}"
+    return done.stdout
 
 
 def report(total: collections.Counter[tuple[str, str, str]], faults: int, seconds: float) -> None:
