@@ -46,7 +46,7 @@ def table(verdicts: list[Verdict]) -> str:
 
 def _print(number: int, verdict: Verdict, report: bool) -> None:
     _, operation, name, _, _, found, slow, fast = row(number, verdict)
-    print(f"{number:3}  {operation:26}  {name[:62]:62}  {found:34}  {slow:6}  {fast}", flush=True)
+    print(f"{number:3}  {operation:26}  {name[:62]:62}  {found:34}  {slow:16}  {fast}", flush=True)
     if report:
         print(verdict.report)
 

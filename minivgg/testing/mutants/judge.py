@@ -19,12 +19,16 @@ MUTANTS: tuple[Mutant, ...] = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the judges say of one mutant. ``slow`` and ``fast`` are None where PyTorch is not installed."""
+    """What the judges say of one mutant.
+
+    ``slow``, ``fast``  PyTorch's word: "caught", "missed", or "alarm either way" if it rejects the right code, too, as it does at
+                        ties and kinks; "" where it is not installed
+    """
 
     mutant: Mutant
     report: GradcheckReport
-    slow: bool | None
-    fast: bool | None
+    slow: str
+    fast: str
     seconds: float
 
     @property
@@ -49,8 +53,14 @@ def judge(mutant: Mutant, torch: bool = True) -> Verdict:
         made = mutant.at()
         report = (gradcheck if mutant.order == 1 else gradgradcheck)(made.function, made.inputs, raise_exception=False)
         seconds = time.perf_counter() - start
-        slow, fast = (torch_judge.catches(mutant.at(), mutant.order, fast) if torch and torch_judge.available() else None for fast in (False, True))
+    slow, fast = (_of_pytorch(mutant, fast) if torch and torch_judge.available() else "" for fast in (False, True))
     return Verdict(mutant, report, slow, fast, seconds)
+
+
+def _of_pytorch(mutant: Mutant, fast: bool) -> str:
+    with applied(mutant.edits):
+        caught = torch_judge.catches(mutant.at(), mutant.order, fast)
+    return "missed" if not caught else "alarm either way" if torch_judge.catches(mutant.at(), mutant.order, fast) else "caught"
 
 
 def correct(mutant: Mutant) -> GradcheckReport:
@@ -68,7 +78,6 @@ def row(number: int, verdict: Verdict) -> tuple[str, ...]:
     text = "; ".join(f"`{_short(edit.old)}` → `{_short(edit.new) or ' '}`" for edit in mutant.edits)
     said = ", ".join(verdict.kinds) if verdict.caught else "**missed**"
     found = said if verdict.diagnosed else f"{said} (expected: {mutant.expects})"
-    words = {True: "caught", False: "missed", None: ""}
     return (
         str(number),
         mutant.operation + (", 2nd" if mutant.order == 2 else ""),
@@ -76,8 +85,8 @@ def row(number: int, verdict: Verdict) -> tuple[str, ...]:
         mutant.where,
         text,
         found,
-        words[verdict.slow],
-        words[verdict.fast],
+        verdict.slow,
+        verdict.fast,
     )
 
 
@@ -92,7 +101,7 @@ def summary(verdicts: Iterable[Verdict]) -> str:
     count = len(found)
     caught, diagnosed = sum(one.caught for one in found), sum(one.diagnosed for one in found)
     text = f"{count} planted mistakes: caught {caught} ({caught / count:.0%}), diagnosed right {diagnosed} ({diagnosed / count:.0%})"
-    if all(one.slow is not None for one in found):
-        slow, fast = sum(bool(one.slow) for one in found), sum(bool(one.fast) for one in found)
+    if all(one.slow for one in found):
+        slow, fast = sum(one.slow == "caught" for one in found), sum(one.fast == "caught" for one in found)
         text += f"; PyTorch's gradcheck catches {slow} ({slow / count:.0%}), in its fast mode {fast} ({fast / count:.0%})"
     return text + "."
