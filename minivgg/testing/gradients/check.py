@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -23,7 +24,7 @@ from minivgg.testing.gradients.coordinates import name_of, sample
 from minivgg.testing.gradients.diagnoses import diagnose
 from minivgg.testing.gradients.differences import central, complex_step, computes_in, curve, derivative
 from minivgg.testing.gradients.points import Look, at_kinks
-from minivgg.testing.gradients.projection import Projection, project
+from minivgg.testing.gradients.projection import DIRECTIONS, Projection, project
 from minivgg.testing.gradients.report import Diagnosis, GradcheckError, GradcheckReport, InputReport
 from minivgg.testing.gradients.subject import Index, Subject, subject_of
 
@@ -38,6 +39,12 @@ MANY = 20_000
 
 SAMPLE = 60
 """So many of each input then: a third from corners, borders and interior each."""
+
+HUGE = 1_000_000
+"""Input elements from which a tenth of that must do, and fewer random directions: a forward pass takes its time."""
+
+MEMORY = 1 << 24
+"""Elements of all gradients of all outputs together, up to which each element of the Jacobian is compared."""
 
 LOOKS = 24
 """Suspicious elements of one input looked at closely at a time: one that is wrong for good ends the search."""
@@ -65,11 +72,12 @@ class Settings:
 
 def gradcheck(
     func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, mode: str | None = None,
-    samples: int | None = None, raise_exception: bool = True,
+    samples: int | None = None, loss: Callable[[Any], Any] | None = None, raise_exception: bool = True,
 ) -> GradcheckReport:  # fmt: skip
     """Compare the gradients of ``func`` with differences, at ``inputs``, and say what is wrong.
 
-    ``func``     a function of tensors, a ``Function``, a ``Module`` (its parameters are checked too); or a pair
+    ``func``     a function of tensors, a ``Function``, a ``Module`` (its parameters are checked, too, and floating buffers that
+                 backward reaches; it is left as it is, and draws the same dropout masks at every call); or a pair
                  ``(forward, backward)`` of NumPy functions, where ``backward(upstream, *inputs)`` returns a gradient for each
                  floating input (``backward(upstream, cache)`` if forward returns ``(output, cache)``); or a function or module
                  of PyTorch, if the inputs are its tensors
@@ -79,7 +87,9 @@ def gradcheck(
                  ``"projected"``: random directions of all inputs at once, for large ones, with the chance of missing stated.
                  By itself ``"full"`` up to a million elements, then ``"vectors"``; both move every element of the inputs, or a
                  sample of each with corners, borders and interiors, and random directions, where there are more than 20,000
+                 (60 of each; 6 of each, and fewer directions, beyond a million)
     ``samples``  so many elements of each input, in place of that rule
+    ``loss``     a function of what ``func`` returns: ``gradcheck(model, images, loss=lambda scores: cross_entropy(scores, labels))``
     A gradient a passes against the difference n if |a - n| <= atol + rtol · |n|, or if a closer look shows that the step was
     too coarse, or that a lies between the derivatives from the left and from the right of a kink. Outputs that are not
     floating do not count; a floating output that requires no gradient counts as one whose gradient is 0.
@@ -96,12 +106,12 @@ def gradcheck(
     >>> gradcheck(pair, numpy.array([0.3, -1.0]), raise_exception=False).diagnoses[0].kind
     'missing factor'
     """
-    return _verdict(raise_exception, check(subject_of(func, inputs), 1, Settings(eps, atol, rtol, mode, samples)))
+    return _verdict(raise_exception, check(subject_of(func, inputs, loss), 1, Settings(eps, atol, rtol, mode, samples)))
 
 
 def gradgradcheck(
     func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, mode: str | None = None,
-    samples: int | None = None, raise_exception: bool = True,
+    samples: int | None = None, loss: Callable[[Any], Any] | None = None, raise_exception: bool = True,
 ) -> GradcheckReport:  # fmt: skip
     """The same for the second derivative: check the gradient of ``func`` as a function of the inputs and its upstream gradient.
 
@@ -110,7 +120,7 @@ def gradgradcheck(
     >>> [line.name for line in gradgradcheck(lambda x: x**3, x).inputs]
     ['x', 'grad_output 0']
     """
-    return _verdict(raise_exception, check(subject_of(func, inputs), 2, Settings(eps, atol, rtol, mode, samples)))
+    return _verdict(raise_exception, check(subject_of(func, inputs, loss), 2, Settings(eps, atol, rtol, mode, samples)))
 
 
 def check(subject: Subject, order: int, settings: Settings) -> GradcheckReport:
@@ -156,10 +166,10 @@ def _compare(subject: Subject, order: int, settings: Settings) -> tuple[list[Inp
     if settings.mode == "projected":
         projection = project(subject)
         return [], _projected(projection), projection.coverage
-    most = settings.samples if settings.samples is not None else SAMPLE if elements > MANY else None
+    most = settings.samples if settings.samples is not None else SAMPLE // 10 if elements > HUGE else SAMPLE if elements > MANY else None
     chosen = {label: sample(label, leaf.shape, most) for label, leaf in subject.leaves.items()}
     moved = sum(map(len, chosen.values()))
-    full = settings.mode == "full" or (settings.mode is None and count * moved <= FULL)
+    full = settings.mode == "full" or (settings.mode is None and count * moved <= FULL and count * elements <= MEMORY)
     rng = numpy.random.default_rng(0)
     vectors = [[numpy.asarray(rng.standard_normal(out.shape), out.dtype) for out in here] for _ in range(UPSTREAM)]
     analytic = [gradients for vector in vectors for gradients in subject.gradients([vector])]
@@ -173,7 +183,7 @@ def _compare(subject: Subject, order: int, settings: Settings) -> tuple[list[Inp
     found = diagnose(case)
     coverage = _coverage(elements, moved, count, full, exact)
     if most is not None and moved < elements:
-        projection = project(subject)
+        projection = project(subject, DIRECTIONS if elements <= HUGE else 3)
         coverage, found = f"{coverage}; {projection.coverage}", found + (_projected(projection) if all(line.ok for line in lines) else [])
     return lines, found, coverage
 

@@ -32,22 +32,23 @@ class Projection:
     evidence: str
     judged: int
     escape: float
+    directions: int
 
     @property
     def coverage(self) -> str:
         if not self.judged:
-            return f"{DIRECTIONS} random directions, none of which could be judged: too many kinks within the smallest step"
+            return f"{self.directions} random directions, none of which could be judged: too many kinks within the smallest step"
         chance = "less than 1e-12" if self.escape < 1e-12 else f"{self.escape:.1g}"
         return f"{self.judged} random directions of all inputs at once: one element wrong by the size of a typical gradient escapes with a chance of {chance}"
 
 
-def project(subject: Subject, seed: int = 0) -> Projection:
+def project(subject: Subject, directions: int = DIRECTIONS, seed: int = 0) -> Projection:
     """Costs a backward and twelve forward passes a direction, whatever the number of elements."""
     rng = numpy.random.default_rng(seed)
     before = {label: leaf.copy() for label, leaf in subject.leaves.items()}
     judged, escape, worst, evidence = 0, 1.0, -1.0, ""
     count = sum(leaf.size for leaf in subject.leaves.values())
-    for _ in range(DIRECTIONS):
+    for _ in range(directions):
         here = subject.outputs()
         vector = [numpy.asarray(rng.standard_normal(out.shape), out.dtype) for out in here]
         direction = {label: rng.choice([-1.0, 1.0], leaf.shape).astype(leaf.dtype) for label, leaf in subject.leaves.items()}
@@ -71,8 +72,8 @@ def project(subject: Subject, seed: int = 0) -> Projection:
         miss = abs(along - difference) / accuracy if accuracy > 0 else 0.0
         if miss > worst:
             worst = miss
-            evidence = f"backward gives {along:.9g} along the worst of {DIRECTIONS} directions, differences {difference:.9g} ± {accuracy:.1g}"
-    return Projection(worst <= 1, evidence, judged, escape if judged else 1.0)
+            evidence = f"backward gives {along:.9g} along the worst of {directions} directions, differences {difference:.9g} ± {accuracy:.1g}"
+    return Projection(worst <= 1, evidence, judged, escape if judged else 1.0, directions)
 
 
 def _curve(subject: Subject, before: dict[str, numpy.ndarray], direction: dict[str, numpy.ndarray]) -> Curve:

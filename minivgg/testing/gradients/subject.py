@@ -6,6 +6,7 @@ function or module of PyTorch. The check sees only a ``Subject``, and moves the 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import sys
@@ -65,15 +66,20 @@ def moved(array: numpy.ndarray) -> numpy.ndarray:
     return numpy.asarray(array * (1 + 1e-3 * numpy.random.default_rng(1).random(array.shape)), array.dtype)
 
 
-def subject_of(func: Any, inputs: Any) -> Subject:
-    """The subject for a call ``func(*inputs)``, on copies of the inputs. Raises ArgumentError where there is nothing to differentiate by."""
+def subject_of(func: Any, inputs: Any, loss: Callable[[Any], Any] | None = None) -> Subject:
+    """The subject for a call ``func(*inputs)``, or ``loss(func(*inputs))``, on copies of the inputs.
+
+    Raises ArgumentError where there is nothing to differentiate by.
+    """
     values = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
     torch = sys.modules.get("torch")
     if isinstance(func, tuple | list):
+        if loss is not None:
+            raise ArgumentError("gradcheck", "loss is for functions and modules of tensors, got a pair of NumPy functions")
         return _of_pair(func, values)
     if torch is not None and (isinstance(func, torch.nn.Module) or any(isinstance(value, torch.Tensor) for value in values)):
-        return _of_torch(torch, func, values)
-    return _of_tensors(func, values)
+        return _of_torch(torch, func, values, loss)
+    return _of_tensors(func, values, loss)
 
 
 def _name(func: Any) -> str:
@@ -109,7 +115,8 @@ def of_calls(
     normalisation meets the same running means.
     """
     state = default_generator.get_state()
-    buffers = {} if module is None else {label: buffer.array.copy() for label, buffer in module.named_buffers()}
+    moving = set(map(id, leaves.values()))
+    kept = [] if module is None else [(buffer, buffer.array.copy()) for _, buffer in module.named_buffers() if id(buffer) not in moving]
 
     def call() -> list[Tensor]:
         before = default_generator.get_state()
@@ -118,8 +125,8 @@ def of_calls(
             return [out for out in tensors_of(function()) if out.dtype in FLOATING]
         finally:
             default_generator.set_state(before)
-            for label, buffer in [] if module is None else module.named_buffers():
-                buffer.array[...] = buffers[label]
+            for buffer, before_call in kept:
+                buffer.array[...] = before_call
 
     def outputs() -> Arrays:
         with no_grad():
@@ -172,7 +179,7 @@ def _backward(outputs: list[Tensor], inputs: list[Tensor], vectors: list[Tensor]
     return list(grad([out for out, _ in roots], inputs, [vector for _, vector in roots], allow_unused=True, **options))
 
 
-def _of_tensors(func: Any, values: list[Any]) -> Subject:
+def _of_tensors(func: Any, values: list[Any], loss: Callable[[Any], Any] | None = None) -> Subject:
     names = _argument_names(func.forward if isinstance(func, Module) else func, len(values))
     module = func if isinstance(func, Module) else None
     name = _name(func)
@@ -189,22 +196,53 @@ def _of_tensors(func: Any, values: list[Any]) -> Subject:
             else:
                 constants[label] = value.array
         copies.append(value)
+    read = None if module is None else _with_buffers(module, copies)
+    if read is not None:
+        func = module = read
     if module is not None:
         leaves |= {label: parameter for label, parameter in module.named_parameters() if parameter.requires_grad}
+        leaves |= {label: buffer for label, buffer in module.named_buffers() if buffer.requires_grad}
     _check_leaves(leaves)
-    subject = of_calls(name, lambda: func(*copies), leaves, module, constants)
+    subject = of_calls(name, (lambda: func(*copies)) if loss is None else (lambda: loss(func(*copies))), leaves, module, constants)
     if not any(leaf.dtype == numpy.float32 for leaf in leaves.values()):
         return subject
 
     def precise() -> Subject:
         wide = [_widened(value) for value in values]
-        if module is None:
-            return _of_tensors(func, wide)
-        import copy
-
-        return _of_tensors(copy.deepcopy(module).to(numpy.float64), wide)
+        return _of_tensors(func if module is None else copy.deepcopy(module).to(numpy.float64), wide, loss)
 
     return dataclasses.replace(subject, precise=precise)
+
+
+def _with_buffers(module: Module, inputs: list[Any]) -> Module | None:
+    """A copy of the module in which every floating buffer requires a gradient that forward reads, not writes, and backward reaches.
+
+    So are the running means of batch normalisation in evaluation; in training they are written. None if there is no such buffer.
+    """
+    if not any(buffer.dtype in FLOATING for _, buffer in module.named_buffers()):
+        return None
+    module = copy.deepcopy(module)
+    buffers = {label: buffer for label, buffer in module.named_buffers() if buffer.dtype in FLOATING}
+    before = {label: buffer.array.copy() for label, buffer in module.named_buffers()}
+    state = default_generator.get_state()
+    try:
+        with no_grad():
+            module(*inputs)
+        read = {label: buffer for label, buffer in buffers.items() if buffer.array.tobytes() == before[label].tobytes()}
+        for buffer in read.values():
+            buffer.requires_grad = True
+        with enable_grad():
+            outputs = [out for out in tensors_of(module(*inputs)) if out.dtype in FLOATING]
+            arrived = _backward(outputs, list(read.values()), [Tensor(numpy.ones(out.shape, out.dtype)) for out in outputs])
+    except Exception:  # the check itself will meet it again, and say what it is
+        return None
+    finally:
+        default_generator.set_state(state)
+        for label, buffer in module.named_buffers():
+            buffer.array[...] = before[label]
+    for buffer, gradient in zip(read.values(), arrived, strict=True):
+        buffer.requires_grad = gradient is not None
+    return module if any(gradient is not None for gradient in arrived) else None
 
 
 def _widened(value: Any) -> Any:
@@ -287,7 +325,7 @@ def _of_pair(pair: Sequence[Any], values: list[Any]) -> Subject:
 # PyTorch ---------------------------------------------------------------------------------------------------------------
 
 
-def _of_torch(torch: Any, func: Any, values: list[Any]) -> Subject:
+def _of_torch(torch: Any, func: Any, values: list[Any], loss: Callable[[Any], Any] | None) -> Subject:
     """A function or module of PyTorch, on copies of its tensors; ``torch`` is the module, which its user has imported."""
     names = _argument_names(func.forward if isinstance(func, torch.nn.Module) else func, len(values))
     copies: list[Any] = []
@@ -301,7 +339,8 @@ def _of_torch(torch: Any, func: Any, values: list[Any]) -> Subject:
     if isinstance(func, torch.nn.Module):
         leaves |= {label: parameter for label, parameter in func.named_parameters() if parameter.requires_grad}
     _check_leaves(leaves)
-    return _of_torch_calls(torch, _name(func), lambda: func(*copies), leaves, {label: value.numpy() for label, value in constants.items()})
+    function = (lambda: func(*copies)) if loss is None else (lambda: loss(func(*copies)))
+    return _of_torch_calls(torch, _name(func), function, leaves, {label: value.numpy() for label, value in constants.items()})
 
 
 def _of_torch_calls(torch: Any, name: str, function: Callable[[], Any], leaves: dict[str, Any], constants: dict[str, numpy.ndarray]) -> Subject:
