@@ -7,8 +7,10 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy
 import pytest
+from typer.testing import CliRunner
 
 import minivgg
+from minivgg.cli.app import app
 from minivgg.errors import ArgumentError
 from minivgg.nn import functional
 from minivgg.testing import gradcheck
@@ -213,3 +215,172 @@ def test_file_is_written_whole_or_not_at_all(reports, tmp_path, monkeypatch):
             reports["Border"].save(place)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert place.read_text() == "old"
+
+
+# The command line ------------------------------------------------------------------------------------------------------
+
+
+def command(*words, code=0):
+    result = CliRunner().invoke(app, ["gradcheck", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+MINE = """
+import numpy
+from typer.testing import CliRunner
+
+import minivgg
+from minivgg.cli.app import app
+from minivgg import nn
+from minivgg.autograd import Function
+
+class Square(Function):
+    def forward(self, x):
+        self.save_for_backward(x)
+        return x * x
+
+    def backward(self, grad):
+        (x,) = self.saved_tensors
+        return x * grad
+
+def cubed(x):
+    return x**3 * minivgg.randn(3, dtype="float64")
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.linear = nn.Linear(3, width)
+
+    def forward(self, x):
+        return self.linear(x).relu()
+
+class Wide(Net):
+    def __init__(self, width):
+        super().__init__(width)
+
+net = Net(2)
+
+def forward(x, w):
+    return x @ w
+
+def backward(upstream, x, w):
+    return upstream @ w.T, x.T @ upstream
+
+def wrong(upstream, x, w):
+    return upstream @ w.T, -x.T @ upstream
+
+pair = forward, backward
+number = 3
+"""
+
+TORCH = """
+import torch
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 3 * grad
+
+def swish(x):
+    return x * torch.sigmoid(x)
+
+net = torch.nn.Linear(3, 2)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "theirs.py").write_text(TORCH)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["mine.py:Square", "--shape", "3"], 1, "gradcheck of Square, order 1: FAILED, 3 elements"),
+        (["mine.py:cubed", "--shape", "3"], 0, "gradcheck of cubed, order 1: passed, 3 elements"),
+        (["mine.py:cubed", "--shape", "3", "--order", "2"], 0, "gradcheck of cubed, order 2: passed, 6 elements"),
+        (["mine.py:Net", "--shape", "5,3"], 0, "linear.weight  (4, 3)"),
+        (["mine.py:net", "--shape", "5,3", "--samples", "2"], 0, "order 1: passed, 6 elements"),
+        (["mine.py:net", "--shape", "5,3", "--mode", "vectors"], 0, "10 outputs by 3 random upstream gradients"),
+        (["mine.py:forward,backward", "--shape", "2,3", "--shape", "3,4"], 0, "gradcheck of forward, order 1: passed, 18 elements"),
+        (["mine.py:forward,wrong", "--shape", "2,3", "--shape", "3,4"], 1, "sign"),
+        (["mine.py:pair", "--shape", "2,3", "--shape", "3,4", "--mode", "projected"], 0, "random directions"),
+        (["mine.py:Square", "--shape", "3", "--rtol", "10"], 0, "passed"),
+        (["theirs.py:Twice", "--shape", "3"], 1, "1.5 times"),
+        (["theirs.py:swish", "--shape", "3"], 0, "gradcheck of swish, order 1: passed, 3 elements"),
+        (["theirs.py:net", "--shape", "5,3"], 0, "weight"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_own_code_of_every_kind(mine, words, code, says):
+    if words[0].startswith("theirs"):
+        pytest.importorskip("torch")
+    assert says in command(*words, code=code).stdout
+
+
+def test_own_code_is_the_library_check(mine):
+    """The same numbers as the call, drawn from the seed."""
+    rng = numpy.random.default_rng(5)
+    arrays = rng.standard_normal((2, 3)), rng.standard_normal((3, 4))
+    expected = gradcheck((lambda x, w: x @ w, lambda v, x, w: (v @ w.T, x.T @ v)), arrays).as_dict()
+    data = json.loads(command("mine.py:forward,backward", "--shape", "2,3", "--shape", "3,4", "--seed", 5, "--json").stdout)
+    assert data["inputs"] == expected["inputs"]
+
+
+def test_own_inputs(mine):
+    with (mine / "mine.py").open("a") as file:
+        file.write("\ndef inputs():\n    return numpy.arange(3.0)\n")
+    assert "gradcheck of Square, order 1: FAILED, 3 elements" in command("mine.py:Square", code=1).stdout
+    assert "FAILED, 4 elements" in command("mine.py:Square", "--shape", "4", code=1).stdout
+    with (mine / "mine.py").open("a") as file:
+        file.write("\ninputs = numpy.ones((2, 3)), numpy.ones((3, 4))\n")
+    assert "passed, 18 elements" in command("mine.py:pair").stdout
+
+
+def test_own_report_is_written(mine):
+    for name in ("report.html", "report.json", "report.txt"):
+        command("mine.py:Square", "--shape", "3", "--out", name, code=1)
+    assert "The gradient of Square is wrong" in (mine / "report.html").read_text(encoding="utf-8")
+    assert json.loads((mine / "report.json").read_text())["function"] == "Square"
+    assert (mine / "report.txt").read_text().startswith("gradcheck of Square")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing.py:f"], "error: gradcheck: there is no file nothing.py\n"),
+        (["mine.py:f"], "error: gradcheck: there is no f in mine.py; it has Square, cubed, Net, Wide, net, forward, backward, wrong\n"),
+        (["mine.py"], "error: gradcheck: say what in mine.py to check, as in mine.py:MyFunction; it has Square, cubed,"),
+        (["mine.py:Square"], "error: gradcheck: there are no inputs for Square: give the shape of each, as in --shape 2,3,8,8 --shape 4,3,3,3, or write in"),
+        (["mine.py:number"], "error: gradcheck: number must be a function, a Function, a Module or a pair (forward, backward), got int\n"),
+        (["mine.py:Wide"], "error: gradcheck: Wide cannot be made without arguments ("),
+        (["mine.py:forward,backward,wrong"], "error: gradcheck: a pair is forward,backward, got 3 names: forward,backward,wrong\n"),
+        (["mine.py:Square", "--shape", "3;4"], "error: gradcheck: a shape is written like 2,3,8,8, got '3;4'\n"),
+        (["mine.py:Square", "--shape", "3", "--out", "a.pdf"], "error: GradcheckReport.save: the name must end in .html, .json or .txt, got a.pdf\n"),
+        (["mine.py:Square", "--shape", "3", "--mode", "some"], "error: gradcheck: mode must be full, vectors or projected, got 'some'\n"),
+        (
+            ["mine.py:forward,backward", "--shape", "3,2", "--shape", "3,4"],
+            "error: gradcheck: mine.py:forward,backward raised ValueError at inputs (3, 2)",
+        ),
+        (["mine.py:pair", "--shape", "2,3", "--shape", "3,4", "--order", "2"], "error: gradgradcheck: forward is a pair of NumPy functions"),
+        (["mine.py:Square", "conv2d"], "error: gradcheck: code of your own is checked one at a time, got mine.py:Square, conv2d\n"),
+        (["conv2d", "--shape", "3"], "error: gradcheck: --shape is for code of your own, named like my_file.py:MyFunction\n"),
+        (["broken.py:f"], "error: gradcheck: broken.py raised ZeroDivisionError in line 2: division by zero\n"),
+        (["unreadable.py:f"], "error: gradcheck: unreadable.py raised SyntaxError in line 1: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_say_what_to_do(mine, words, message):
+    (mine / "broken.py").write_text("one = 1\nf = one / 0\n")
+    (mine / "unreadable.py").write_text("def f(:\n")
+    result = command(*words, code=1)
+    assert result.stderr.startswith(message)
+    assert result.stdout == ""

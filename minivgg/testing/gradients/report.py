@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +128,22 @@ class GradcheckReport:
         The page shows where each wrong gradient is wrong, and how its error depends on the step.
         """
         place = Path(path)
-        if place.suffix == ".html":
-            from minivgg.testing.gradients.page import page_of  # it reads reports, and is needed only here
-
-            content = page_of(self)
-        elif place.suffix == ".json":
-            content = json.dumps(self.as_dict(), indent=1) + "\n"
-        elif place.suffix == ".txt":
-            content = f"{self}\n"
-        else:
-            raise ArgumentError("GradcheckReport.save", f"the name must end in .html, .json or .txt, got {place}")
+        content = self.content_for(place)(self)
         with written_whole(place) as beside:
             beside.write_text(content, encoding="utf-8")
+
+    @staticmethod
+    def content_for(path: Path) -> Callable[[GradcheckReport], str]:
+        """What writes the contents of a file of this name. Raises ArgumentError where its ending says nothing."""
+        if path.suffix == ".html":
+            from minivgg.testing.gradients.page import page_of  # it reads reports, and is needed only here
+
+            return page_of
+        if path.suffix == ".json":
+            return lambda report: json.dumps(report.as_dict(), indent=1) + "\n"
+        if path.suffix == ".txt":
+            return lambda report: f"{report}\n"
+        raise ArgumentError("GradcheckReport.save", f"the name must end in .html, .json or .txt, got {path}")
 
     def __str__(self) -> str:
         verdict = "passed" if self.ok else "FAILED"

@@ -386,4 +386,12 @@ def _of_torch_calls(torch: Any, name: str, function: Callable[[], Any], leaves: 
 
         return _of_torch_calls(torch, name, gradient, {**leaves, **upstream}, constants)
 
-    return Subject(name, {label: leaf.detach().numpy() for label, leaf in leaves.items()}, outputs, gradients, constants, torch.get_rng_state, differentiated)
+    return Subject(
+        name,
+        {label: leaf.detach().numpy() for label, leaf in leaves.items()},
+        outputs,
+        gradients,
+        constants,
+        lambda: torch.get_rng_state().numpy(),
+        differentiated,
+    )
