@@ -15,6 +15,10 @@ test: .venv/test
 mutants: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m minivgg.testing.mutants
 
+# kills, damaged files, full disks and long runs, with the counts of what was survived; the tests have a few of each
+faults: .venv/test
+	MINIVGG_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/faults.py
+
 # every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
 bounds: .venv/test
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.venv/bounds OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_algorithms.py tests/test_bounds.py
