@@ -56,9 +56,8 @@ def train(place, **options):
 
 def child(*arguments, **environment):
     source = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import faults; faults.{arguments[0]}(*sys.argv[1:])"
-    return subprocess.Popen(
-        [sys.executable, "-c", source, *map(str, arguments[1:])], stdout=subprocess.PIPE, text=True, env={**os.environ, "MINIVGG_NUM_THREADS": "1", **environment}
-    )  # fmt: skip
+    environment = {**os.environ, "MINIVGG_NUM_THREADS": "1", **environment}
+    return subprocess.Popen([sys.executable, "-c", source, *map(str, arguments[1:])], stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def train_and_tell(place):

@@ -256,6 +256,16 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
     assert refusal(lambda: read_arrays(path)) == f"load: {path} is damaged: its entries overlap, they have more bytes than the file ({size})"
 
 
+def test_entries_that_damage_hides_are_missed(tmp_path):
+    """A long comment in the table of contents swallows the entries behind it, without an error of Python's reader."""
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"a": numpy.zeros(2), "b": numpy.zeros(2), "c": numpy.zeros(2)}, {})
+    contents = bytearray(path.read_bytes())
+    contents[contents.index(b"PK\1\2") + 33] = 0x10
+    path.write_bytes(contents)
+    assert refusal(lambda: read_arrays(path)) == f"load: {path} is damaged: it promises 3 arrays, its table of contents names 1"
+
+
 def test_compressed_archives_and_columns_are_read(tmp_path):
     arrays = {"a": numpy.arange(6.0).reshape(2, 3), "b": numpy.asfortranarray(numpy.arange(6).reshape(2, 3)), "big": numpy.arange(3, dtype=">f4")}
     numpy.savez_compressed(tmp_path / "a.npz", **arrays)
@@ -591,6 +601,20 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path):
     del arrays["model.3.bias"]
     write_arrays(path, arrays, metadata)
     assert refusal(lambda: run_of(small_model()).restore(path)) == f"load: {path} is damaged: tensor 'model.3.bias' is missing"
+
+
+@pytest.mark.parametrize("part", ["optimizer", "scheduler", "random", "position"])
+def test_a_checkpoint_that_fits_in_part_changes_nothing(tmp_path, part):
+    path = tmp_path / "c.safetensors"
+    run_of(small_model()).save(path, Position())
+    arrays, metadata = read_arrays(path)
+    state = json.loads(metadata["minivgg.state"])
+    state[part] = {"optimizer": {"param_groups": []}, "scheduler": 3, "random": {"default": {}}, "position": {"where": 3}}[part]
+    write_arrays(path, arrays, {"minivgg.state": json.dumps(state)})
+    run = run_of(small_model(1))
+    before = bits(run.model), repr(run.optimizer.state_dict()), repr(run.scheduler.state_dict()), minivgg.default_generator.get_state()
+    assert refusal(lambda: run.restore(path)).startswith(f"load: {path} does not fit this run: ")
+    assert (bits(run.model), repr(run.optimizer.state_dict()), repr(run.scheduler.state_dict()), minivgg.default_generator.get_state()) == before
 
 
 def test_the_header_is_json_that_a_person_can_read(tmp_path):

@@ -70,33 +70,46 @@ class Run:
 
     def save(self, path: str | Path, position: Position) -> None:
         """Write a checkpoint."""
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
-            "random": {name: generator.get_state() for name, generator in self._generators().items()},
-            "position": asdict(position),
-            "kinds": self._kinds(),
-        }
+        state = {**self._state(), "position": asdict(position), "kinds": self._kinds()}
         arrays, metadata = split(state)
         write_arrays(Path(path), arrays, metadata)
 
     def restore(self, path: str | Path) -> Position:
-        """Bring all parts to the state in a checkpoint and return the position. FileError says what does not fit."""
+        """Bring all parts to the state in a checkpoint and return the position. FileError says what does not fit; nothing is changed then."""
         path = Path(path)
         state = join(*read_arrays(path), path)
-        if not isinstance(state, dict) or "position" not in state:
+        if not isinstance(state, dict) or not {"model", "optimizer", "scheduler", "random", "position", "kinds"} <= state.keys():
             raise FileError("load", f"{path} is no checkpoint of a training run")
         for name, value in self._kinds().items():
-            if state["kinds"][name] != value:
-                raise FileError("load", f"{path} belongs to a run with {name} {state['kinds'][name]}, this one has {value}")
-        load_arrays(self.model, {name: tensor.array for name, tensor in state["model"].items()}, path)
+            if state["kinds"].get(name) != value:
+                raise FileError("load", f"{path} belongs to a run with {name} {state['kinds'].get(name)}, this one has {value}")
+        before = self._state()
+        before["model"] = {name: tensor.clone() for name, tensor in before["model"].items()}
+        try:
+            load_arrays(self.model, {name: tensor.array for name, tensor in state["model"].items()}, path)
+            self._load(state)
+            return Position(**state["position"])
+        except Exception as error:  # half of a state is worse than none
+            self.model.load_state_dict(before["model"])
+            self._load(before)
+            if isinstance(error, FileError):
+                raise
+            raise FileError("load", f"{path} does not fit this run: {error}") from error
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "random": {name: generator.get_state() for name, generator in self._generators().items()},
+        }
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         for name, generator in self._generators().items():
             generator.set_state(state["random"][name])
-        return Position(**state["position"])
 
     def _generators(self) -> dict[str, Any]:
         own = self.train_loader.generator
