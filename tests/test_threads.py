@@ -271,6 +271,48 @@ print(answers == {expected}, bits() == expected)
     assert python(CONVOLUTION + source) == "True True"
 
 
+EIGHT = """
+from concurrent.futures import ThreadPoolExecutor
+from minivgg import nn
+from minivgg.nn import functional as F
+
+minivgg.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.Flatten(), nn.Linear(2304, 5)).eval()
+images, labels = minivgg.randn(4, 3, 24, 24), minivgg.tensor([0, 1, 2, 3])
+
+def gradients(_=None):
+    found = minivgg.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
+    return hashlib.sha256(b"".join(numpy.ascontiguousarray(gradient.numpy()).tobytes() for gradient in found)).hexdigest()
+
+alone = gradients()
+meeting = threading.Barrier(8)
+def together(number):
+    meeting.wait()
+    return {gradients() for _ in range(10)}
+with ThreadPoolExecutor(8) as pool:
+    print(set.union(*pool.map(together, range(8))) == {alone})
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_eight_threads_in_the_same_kernels(threads):
+    """Forward and backward of one model, shared by eight threads of a user's pool: the bits of one alone."""
+    assert python(CONVOLUTION.replace("set_num_threads(3)", f"set_num_threads({threads})") + EIGHT) == "True"
+
+
+def test_in_a_pool_of_new_processes(tmp_path):
+    """Not forked: each imports minivgg anew."""
+    (tmp_path / "work.py").write_text(CONVOLUTION)
+    source = f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(tmp_path)!r})
+import work
+with multiprocessing.get_context("spawn").Pool(2) as pool:
+    print(set(pool.map(work.bits, range(4))) == {{work.expected}})
+"""
+    assert python(source) == "True"
+
+
 def test_in_a_pool_of_processes():
     source = """
 with multiprocessing.get_context("fork").Pool(2) as pool:
