@@ -123,6 +123,8 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
 def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
     """Σ (x - mean)² / (m - correction): two passes, so that a large mean does not cancel the digits of a small spread.
 
+    The sum of the differences, 0 but for the rounding of the mean, is taken off (Chan, Golub & LeVeque 1983).
+
     ``unbiased`` is the older name: True for correction 1, False for 0. With m <= correction the result is nan or inf.
 
     >>> import minivgg
@@ -147,8 +149,10 @@ def _variance(operation: str, input: Tensor, dim: Dim, correction: float, keepdi
     _check_floating(operation, input)
     check_flags(operation, keepdim=keepdim)
     axes = dims_of(operation, input.ndim, dim)
-    centred = input - Sum.apply(input, axes, True) / _count(input, axes)
-    return Sum.apply(centred * centred, axes, keepdim) / max(_count(input, axes) - correction, 0)
+    count = _count(input, axes)
+    centred = input - Sum.apply(input, axes, True) / count
+    rest = Sum.apply(centred, axes, keepdim)  # 0 but for the rounding of the mean, which is as large as the spread where the mean is 2²⁴ times larger
+    return (Sum.apply(centred * centred, axes, keepdim) - rest * rest / count) / max(count - correction, 0)
 
 
 def _count(input: Tensor, axes: tuple[int, ...]) -> int:
