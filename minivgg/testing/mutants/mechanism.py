@@ -137,9 +137,9 @@ def applied(edits: tuple[Edit, ...]) -> Iterator[None]:
     >>> edit = Edit("minivgg.ops.pointwise:Sqrt.backward", "grad / (2 * out)", "grad / out")
     >>> x = minivgg.tensor([4.0], requires_grad=True)
     >>> with applied((edit,)):
-    ...     print(minivgg.grad(x.sqrt(), x))
+    ...     print(minivgg.autograd.grad(x.sqrt(), x))
     (tensor([0.5000]),)
-    >>> minivgg.grad(x.sqrt(), x)
+    >>> minivgg.autograd.grad(x.sqrt(), x)
     (tensor([0.2500]),)
     """
     texts: dict[str, str] = {}
