@@ -8,9 +8,10 @@ from minivgg.backend import Array
 from minivgg.registry import algorithm
 
 
-def _around(spec: Any, c: int) -> list[int]:
+def _around(spec: Any, c: int) -> range:
     """The channels that channel c is compared with."""
-    return [j for j in range(c - spec.size // 2, c - spec.size // 2 + spec.size) if 0 <= j < spec.shape[1]]
+    first = c - spec.size // 2
+    return range(max(0, first), min(spec.shape[1], first + spec.size))
 
 
 def _total(spec: Any, x: Array, c: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy
@@ -13,6 +14,8 @@ from minivgg.ops.cast import to
 
 Operand = Any
 """A Tensor, an array, a NumPy scalar or a Python number."""
+
+LARGEST = float(numpy.finfo("float32").max)
 
 KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 """The rank of each kind of dtype: booleans below integers below floats."""
@@ -93,6 +96,8 @@ def _wrap(operation: str, value: Any, other: Any) -> Tensor:
         dtype = numpy.dtype("float32")
     elif dtype.kind == "b" and not isinstance(value, bool):
         dtype = numpy.dtype("int64")
+    if dtype == "float32" and abs(value) > LARGEST:
+        value = math.copysign(math.inf, value)  # what the cast gives, without NumPy's warning
     try:
         return Tensor(namespace(like).asarray(value, dtype=dtype))
     except OverflowError:

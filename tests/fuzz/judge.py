@@ -24,7 +24,7 @@ import torch
 import minivgg
 from fuzz.calls import CALLS, Rng, chance, one_of
 from fuzz.hostile import hostile
-from minivgg.errors import OperationError
+from minivgg.errors import DtypeError, OperationError
 from minivgg.registry import OPERATIONS, algorithms, operations_with_algorithms
 
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
@@ -339,6 +339,18 @@ def _negative_bound_of_bytes(example: Example, theirs: Any, ours: Any) -> bool:
     return example.operation == "clamp" and isinstance(example.args[0], numpy.ndarray) and example.args[0].dtype.kind == "u"
 
 
+def _spread_of_equal_numbers(example: Example, theirs: Any, ours: Any) -> bool:
+    return example.operation == "std" and isinstance(example.args[0], numpy.ndarray) and example.args[0].size > 0 and bool((example.args[0] == example.args[0].flat[0]).all())
+
+
+def _root_of_minus_zero(example: Example, theirs: Any, ours: Any) -> bool:
+    return example.operation == "pow" and any(isinstance(arg, numpy.ndarray) and bool((numpy.signbit(arg) & (arg == 0)).any()) for arg in example.args)
+
+
+def _no_elements(example: Example, theirs: Any, ours: Any) -> bool:
+    return isinstance(ours, DtypeError | IndexError) and any(isinstance(arg, numpy.ndarray) and arg.size == 0 for arg in example.args)
+
+
 def _bytes_of_any_and_all(example: Example, theirs: Any, ours: Any) -> bool:
     return example.operation in ("any", "all") and not isinstance(theirs, Exception) and theirs[0][0].dtype == numpy.uint8
 
@@ -375,6 +387,18 @@ DIFFERENCES: list[tuple[Any, str]] = [
     (_we_say("mse_loss: input must be float32"), "losses are for floating numbers"),
     (_bytes_of_any_and_all, "any and all give booleans of uint8, too"),
     (_extreme_without_dim, "dim=None is no dim"),
+    (_spread_of_equal_numbers, "the spread of equal numbers has no direction to grow in"),
+    (_root_of_minus_zero, "the sign of an infinite derivative at -0"),
+    (_no_elements, "PyTorch does not look at dtypes and indices where there are no elements"),
+    (_we_say("adaptive_avg_pool2d: input must be (N, C, H, W)"), "pooling is for images"),
+    (_says("resulted in a negative output size", of=("local_response_norm",)), "a window larger than the channels is all of them"),
+    (_says("stride should be greater than zero", of=UNCHECKED), "PyTorch keeps strides in 32 bits"),
+    (_we_say("linear: weight has", "output features, bias"), "a bias is not broadcast"),
+    (_we_say("avg_pool2d: takes float32"), "pooling is for floating numbers"),
+    (_says("failed to match any schema", of=UNCHECKED), "paddings by name are taken here, too"),
+    (_says("Subtraction", "bool tensor", of=("pow",)), "PyTorch cannot differentiate a power by booleans"),
+    (_says("must be tuple of ints, not int", of=("permute",)), "the dimensions one after the other are taken, too"),
+    (_we_say("takes tensors of one dtype"), "no dtype is converted in silence"),
     (_we_say("an input of no classes"), "of no classes, no target is one"),
     (_we_say("class indices must lie in"), "of no classes, no target is one"),
     (_we_say("a channel, got shape"), "one number a channel, in a vector"),
