@@ -21,8 +21,8 @@ Padding = tuple[int, int, int, int]
 """Rows above, rows below, columns left, columns right."""
 
 
-MOST_ELEMENTS = 1 << 40
-"""What no array may have, whatever it holds: four tebibytes of float32. Slips of a parenthesis ask for more."""
+MOST_ELEMENTS = 1 << 44
+"""What no array may have, whatever it holds: 64 tebibytes of float32. Slips of a parenthesis ask for more."""
 
 
 def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:

@@ -340,7 +340,12 @@ def _negative_bound_of_bytes(example: Example, theirs: Any, ours: Any) -> bool:
 
 
 def _spread_of_equal_numbers(example: Example, theirs: Any, ours: Any) -> bool:
-    return example.operation == "std" and isinstance(example.args[0], numpy.ndarray) and example.args[0].size > 0 and bool((example.args[0] == example.args[0].flat[0]).all())
+    return (
+        example.operation == "std"
+        and isinstance(example.args[0], numpy.ndarray)
+        and example.args[0].size > 0
+        and bool((example.args[0] == example.args[0].flat[0]).all())
+    )
 
 
 def _root_of_minus_zero(example: Example, theirs: Any, ours: Any) -> bool:

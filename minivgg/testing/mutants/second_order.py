@@ -126,9 +126,9 @@ MUTANTS: list[Mutant] = [
         lambda: call(F.batch_norm, normal(6, 3), None, None, positive(3), normal(3), training=True), "missing term", order=2,
     ),
     mutant(
-        "the mean is a constant: right for the first derivative", "var", OPS + "reduce:_variance",
-        "Sum.apply(input, axes, True) / _count(input, axes)", "(Sum.apply(input, axes, True) / _count(input, axes)).detach()",
-        lambda: call(reduce.var, normal(3, 4), 1), "missing term", order=2,
+        "one factor of the squares is a constant: right for the first derivative", "var", OPS + "reduce:_variance",
+        "Sum.apply(centred * centred, axes", "Sum.apply(2 * centred * centred.detach() - centred.detach() * centred.detach(), axes",
+        lambda: call(reduce.var, normal(3, 4), 1), "no gradient", order=2,
     ),
     mutant(
         "the sum of squares is a constant", "local_response_norm", OPS + "local_response_norm:LocalResponseNorm.backward",
