@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz mutants bounds lint reference figures bench-rivals clean
+.PHONY: demo test cubin fuzz mutants bounds lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -22,6 +22,10 @@ faults: .venv/test
 # every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
 bounds: .venv/test
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.venv/bounds OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_algorithms.py tests/test_bounds.py
+
+# the registers of every CUDA kernel, which a test holds them to; needs no GPU
+cubin: .venv/test
+	$(BIN)/python tests/cubin.py > tests/cubin.txt.new && mv tests/cubin.txt.new tests/cubin.txt
 
 # random and hostile calls of every operation beside PyTorch, 200,000 of them, in processes that may crash
 fuzz: .venv/test

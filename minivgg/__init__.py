@@ -33,6 +33,7 @@ from minivgg.creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from minivgg.explanation import explain
 from minivgg.memory import empty_cache
 from minivgg.ops.arithmetic import add, div, mul, neg, sub
 from minivgg.ops.cast import clone
@@ -50,7 +51,7 @@ from minivgg.ops.shape import flatten, permute, reshape, squeeze, t, transpose, 
 from minivgg.ops.softmax import log_softmax, softmax
 from minivgg.ops.where import masked_fill, where
 from minivgg.random import Generator, default_generator, manual_seed
-from minivgg.registry import exact, explain, use_algorithm
+from minivgg.registry import exact, use_algorithm
 from minivgg.threads import get_num_threads, set_num_threads
 from minivgg.version import __version__
 

@@ -14,14 +14,13 @@ import math
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
 
 from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
-from minivgg.spec import Conv2dSpec, Pool2dSpec
 from minivgg.tuning import lookup
 
 
@@ -107,18 +106,18 @@ class Algorithm:
     fuses: tuple[str, ...] = ()
     """What follows the operation and can be done in the same pass: ``run`` then also takes it as an argument of that name."""
 
-    def refusal(self, spec: Any, dtype: numpy.dtype, device: str) -> str | None:
-        """Why it cannot compute this here, or None."""
-        if self.backend == "numba" and device != "cpu":
-            return f"it is compiled for the CPU, the arrays lie on {device}"
-        return self.supports(spec, dtype)
-
 
 UNKNOWN = 1 << 62
 """Bytes of scratch memory of array code, which nobody has counted."""
 
-_ALGORITHMS: dict[str, dict[str, Algorithm]] = {}
-_POLICIES: dict[str, Callable[[Any, numpy.dtype], list[tuple[str, str]]]] = {}
+DEVICES = {"numpy": ("cpu", "cuda"), "numba": ("cpu",), "cuda": ("cuda",)}
+"""The kinds of device that a backend's algorithms compute on: array-namespace code takes the arrays of either."""
+
+Policy = Callable[[Any, numpy.dtype], list[tuple[str, str]]]
+
+_ALGORITHMS: dict[str, dict[str, dict[str, Algorithm]]] = {"cpu": {}, "cuda": {}}
+"""By kind of device and operation, by name: ``winograd_f4`` of the processor and ``winograd_f4`` of the GPU are two records."""
+_POLICIES: dict[str, dict[str, Policy]] = {"cpu": {}, "cuda": {}}
 
 
 def algorithm(
@@ -131,38 +130,44 @@ def algorithm(
 
     def register(run: Callable[..., None]) -> Callable[..., None]:
         name = run.__module__.rpartition(".")[2].removesuffix(f"_{backend}")
-        known = _ALGORITHMS.setdefault(operation, {})
-        if name in known:
-            raise ValueError(f"registry: algorithm {name!r} of {operation} is declared twice")
-        known[name] = Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic, fuses)
+        _register(Algorithm(operation, name, run, backend, exact, max_error, workspace, supports, paper, channels_last, automatic, fuses))
         return run
 
     return register
+
+
+def _register(record: Algorithm) -> None:
+    for kind in DEVICES[record.backend]:
+        known = _ALGORITHMS[kind].setdefault(record.operation, {})
+        if record.name in known:
+            raise ValueError(f"registry: algorithm {record.name!r} of {record.operation} is declared twice for {kind}")
+        known[record.name] = record
 
 
 def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register the array-namespace code of an operation, which stands in its file in ops/, as its algorithm "formula".
 
-    It computes small arrays and those of other libraries; large ones on the CPU go to the compiled kernel. See ``kernel``.
+    It computes small arrays on the CPU, and all where there is no compiled kernel. See ``kernel``.
     """
 
     def register(run: Callable[..., None]) -> Callable[..., None]:
-        _ALGORITHMS.setdefault(operation, {})["formula"] = Algorithm(
-            operation, "formula", run, "numpy", exact=False, max_error=2e-6, workspace=lambda spec, dtype: UNKNOWN, supports=lambda spec, dtype: None
-        )  # fmt: skip
-        _POLICIES[operation] = lambda spec, dtype: [
-            ("fused", "compiled: as few passes over memory as there can be"), ("formula", "a NumPy pass for each step"),
-        ]  # fmt: skip
+        _register(
+            Algorithm(operation, "formula", run, "numpy", exact=False, max_error=2e-6, workspace=lambda spec, dtype: UNKNOWN, supports=lambda spec, dtype: None)
+        )
+        policy(operation)(
+            lambda spec, dtype: [("fused", "compiled: as few passes over memory as there can be"), ("formula", "a pass of the array library for each step")]
+        )
         return run
 
     return register
 
 
-def policy(operation: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register what "auto" does: ``policy(spec, dtype)`` lists (algorithm, reason), the best first."""
+def policy(operation: str, *devices: str) -> Callable[[Policy], Policy]:
+    """Register what "auto" does, on "cpu", "cuda", or (by itself) both: ``policy(spec, dtype)`` lists (algorithm, reason), the best first."""
 
-    def register(choose: Callable[..., Any]) -> Callable[..., Any]:
-        _POLICIES[operation] = choose
+    def register(choose: Policy) -> Policy:
+        for kind in devices or _POLICIES:
+            _POLICIES[kind][operation] = choose
         return choose
 
     return register
@@ -176,16 +181,21 @@ def _discover() -> None:
         importlib.import_module(module.name)
 
 
-def algorithms(operation: str) -> dict[str, Algorithm]:
-    """The algorithms of an operation by name."""
+def kind_of(device: str) -> str:
+    """ "cpu", or "cuda" of any number."""
+    return device.partition(":")[0]
+
+
+def algorithms(operation: str, device: str = "cpu") -> dict[str, Algorithm]:
+    """The algorithms that compute an operation on ``device`` ("cpu", "cuda", "cuda:1"), by name."""
     _discover()
-    return _ALGORITHMS.get(operation, {})
+    return _ALGORITHMS[kind_of(device)].get(operation, {})
 
 
-def operations_with_algorithms() -> list[str]:
+def operations_with_algorithms(device: str = "cpu") -> list[str]:
     """The names of the operations that kernels/ has algorithms for."""
     _discover()
-    return list(_ALGORITHMS)
+    return list(_ALGORITHMS[kind_of(device)])
 
 
 # Choice ---------------------------------------------------------------------------------------------------------------
@@ -218,10 +228,11 @@ def exact() -> contextlib.AbstractContextManager[None]:
     The same as ``use_algorithm(conv2d="exact")``, or ``MINIVGG_CONV2D=exact`` for a process. On small integers the results
     are then exact to the bit; on others the error is that of the sum in its precision alone. What it costs, ``explain`` says.
 
-    >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
+    >>> import minivgg
+    >>> minivgg.explain("n1 c64 h112 w112 k64 r3 p1").chosen
     'winograd_f4'
     >>> with exact():
-    ...     explain("n1 c64 h112 w112 k64 r3 p1").chosen
+    ...     minivgg.explain("n1 c64 h112 w112 k64 r3 p1").chosen
     'direct'
     """
     return use_algorithm(conv2d=EXACT)
@@ -237,7 +248,7 @@ def forced(family: str, argument: str | None = None) -> str | None:
 
 
 def _check_known(family: str, name: str) -> None:
-    known = algorithms(family)
+    known = {**algorithms(family), **algorithms(family, "cuda")}
     if not known:
         raise ArgumentError("use_algorithm", f"{family!r} has no algorithms to choose from; {', '.join(operations_with_algorithms())} have")
     if name not in known and name not in ("auto", EXACT):
@@ -249,36 +260,51 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
 
     ``name`` may be ``"exact"``. An algorithm that takes unreasonably much scratch memory is passed over.
     """
-    known = algorithms(operation)
+    known = algorithms(operation, device)
     if name not in (None, EXACT):
         if name not in known:
-            raise UnsupportedError(operation, f"{name} has no kernel for it; {', '.join(known)} have")
-        refusal = known[name].refusal(spec, dtype, device)
+            raise UnsupportedError(operation, f"{name} has no kernel for it on {device}; {', '.join(known)} have")
+        refusal = known[name].supports(spec, dtype)
         if refusal:
             raise UnsupportedError(operation, f"{name} does not apply: {refusal}", problem=spec)
         return known[name]
     measured = lookup(operation, spec, dtype) if device == "cpu" else None
-    chosen = _first(measured.ranked, operation, spec, dtype, name, device) if measured else None
+    chosen = _first(measured.ranked, known, spec, dtype, name) if measured else None
     chosen = chosen or by_policy(operation, spec, dtype, name, device)
     if chosen:
         return chosen
-    refusals = "; ".join(f"{candidate.name}: {candidate.reason}" for candidate in candidates(operation, spec, dtype, name, device))
+    refusals = "; ".join(f"{each.name}: {against(each, spec, dtype, name) or 'only on request'}" for each in known.values())
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
 
 
 def by_policy(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm | None:
     """The first of the policy's list that applies, whatever was measured; None if none does."""
+    return _first(ranked(operation, spec, dtype, device), algorithms(operation, device), spec, dtype, name)
+
+
+def ranked(operation: str, spec: Any, dtype: numpy.dtype, device: str = "cpu") -> list[tuple[str, str]]:
+    """What the policy lists: (algorithm, reason), the best first."""
     _discover()
-    return _first(_POLICIES[operation](spec, dtype), operation, spec, dtype, name, device)
+    return _POLICIES[kind_of(device)][operation](spec, dtype)
 
 
-def _first(ranked: list[tuple[str, str]], operation: str, spec: Any, dtype: numpy.dtype, name: str | None, device: str) -> Algorithm | None:
-    known = _ALGORITHMS[operation]
-    for preferred, _ in ranked:
-        candidate = known.get(preferred)
-        if candidate and candidate.automatic and candidate.refusal(spec, dtype, device) is None and passed_over(candidate, spec, dtype, name) is None:
-            return candidate
-    return None
+def choices(device: str = "cpu") -> list[str]:
+    """The operations that have more than a formula and what is compiled from it, so that there is something to explain."""
+    _discover()
+    return [operation for operation in _POLICIES[kind_of(device)] if "formula" not in algorithms(operation)]
+
+
+def _first(ranked: list[tuple[str, str]], known: dict[str, Algorithm], spec: Any, dtype: numpy.dtype, name: str | None) -> Algorithm | None:
+    return next((known[each] for each, _ in ranked if each in known and against(known[each], spec, dtype, name) is None), None)
+
+
+def against(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
+    """Why "auto" does not take it (``name`` None or "exact"), or None."""
+    if not algorithm.automatic:
+        return "never chosen by itself: for reading and testing"
+    refusal = algorithm.supports(spec, dtype)
+    left_out = None if refusal else passed_over(algorithm, spec, dtype, name)
+    return f"passed over: {left_out}" if left_out else refusal
 
 
 MUCH_MEMORY, OPERANDS = 512 << 20, 1.5
@@ -308,108 +334,9 @@ SMALL = 1 << 12
 def kernel(operation: str, spec: Any, x: Any) -> Callable[..., None]:
     """What computes an operation that has a ``formula`` on arrays like ``x``: call it with ``(spec, *inputs, *outputs)``.
 
-    The compiled kernel for large NumPy arrays, the formula for all others, or what the user forces.
+    The compiled kernel of their device, but on the CPU the formula for small arrays; or what the user forces.
     """
-    name = forced(operation.partition("_grad")[0])
-    if name is None and (x.size < SMALL or device_of(x) != "cpu"):
-        return _ALGORITHMS[operation]["formula"].run
-    return select(operation, spec, x.dtype, name, device_of(x)).run
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One line of ``explain``: an algorithm, whether it is chosen, and why or why not."""
-
-    name: str
-    chosen: bool
-    applies: bool
-    reason: str
-    workspace: int
-    """Bytes of scratch memory, 0 where it does not apply."""
-
-
-def candidates(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> list[Candidate]:
-    """Every algorithm with the sentence that speaks for it or refuses it on ``device``, the preferred ones first.
-
-    The chosen one is ``name`` if that is given, else the first that applies and is not passed over (for its scratch memory,
-    or because only an exact one is wanted) of those that ``autotune`` measured and of the policy's list; none may be.
-    """
-    known = algorithms(operation)
-    measured = lookup(operation, spec, dtype) if device == "cpu" else None
-    ranked = {each: reason for each, reason in measured.ranked if each in known and known[each].automatic} if measured else {}
-    ranked |= {each: reason for each, reason in _POLICIES[operation](spec, dtype) if each not in ranked}
-    result: list[Candidate] = []
-    for each in [*ranked, *(other for other in known if other not in ranked)]:
-        refusal = known[each].refusal(spec, dtype, device)
-        left_out = None if refusal or each not in ranked else passed_over(known[each], spec, dtype, name)
-        if refusal:
-            reason = f"asked for, but {refusal}" if each == name else refusal
-        elif each == name:
-            reason = "asked for"
-        elif not known[each].automatic:
-            reason = "never chosen by itself: for reading and testing"
-        elif left_out:
-            reason = f"passed over: {left_out}"
-        else:
-            reason = ranked.get(each, "only on request")
-        by_itself = each in ranked and not left_out and not any(better.chosen for better in result)
-        wanted = by_itself if name in (None, EXACT) else each == name
-        result.append(Candidate(each, wanted and not refusal, not refusal, reason, 0 if refusal else known[each].workspace(spec, dtype)))
-    return result
-
-
-@dataclass(frozen=True, repr=False)
-class Explanation:
-    """What ``explain`` returns: prints as a table, the chosen algorithm marked with ``>``; ``as_dict()`` for machines."""
-
-    operation: str
-    problem: Any
-    dtype: numpy.dtype
-    candidates: tuple[Candidate, ...]
-
-    @property
-    def chosen(self) -> str | None:
-        """The name of the algorithm that would run; None if what was asked for does not apply."""
-        return next((candidate.name for candidate in self.candidates if candidate.chosen), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
-        return {
-            "operation": self.operation,
-            "problem": str(self.problem),
-            "dtype": str(self.dtype),
-            "macs": getattr(self.problem, "macs", None),
-            "chosen": self.chosen,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-        }
-
-    def __repr__(self) -> str:
-        macs = getattr(self.problem, "macs", None)
-        width = max(len(candidate.name) for candidate in self.candidates)
-        lines = [f"{self.operation}, {self.problem}, {self.dtype}" + (f": {macs:,} multiply-adds" if macs is not None else "")]
-        for candidate in self.candidates:
-            scratch = f"{candidate.workspace / 2**20:8.2f} MiB" if candidate.applies else f"{'-':>12}"
-            lines.append(f"{'>' if candidate.chosen else ' '} {candidate.name:{width}} {scratch}  {candidate.reason}")
-        return "\n".join(lines)
-
-
-def explain(spec: Any, operation: str = "conv2d", dtype: Any = "float32", device: str = "cpu") -> Explanation:
-    """Which algorithm would compute a problem here and now, and what speaks for or against each, with its scratch memory.
-
-    ``spec`` is a Conv2dSpec, a Pool2dSpec or a problem string, ``device`` where the arrays lie (``Tensor.device``). An
-    algorithm forced by ``use_algorithm`` or by the environment counts.
-
-    >>> explain("n1 c64 h112 w112 k64 r3 p1").chosen
-    'winograd_f4'
-    >>> with use_algorithm(conv2d="fft"):
-    ...     explain("n1 c64 h112 w112 k64 r3 p1", "conv2d_grad_weight").chosen
-    'fft'
-    """
-    algorithms(operation)
-    choices = [name for name in _POLICIES if "formula" not in algorithms(name)]
-    if operation not in choices:
-        raise ArgumentError("explain", f"there is no choice to be made for {operation!r}; there is for {', '.join(choices)}")
-    if isinstance(spec, str):
-        spec = Conv2dSpec.parse(spec) if operation.startswith("conv2d") else Pool2dSpec.parse(spec, operation)
-    dtype = numpy.dtype(dtype)
-    return Explanation(operation, spec, dtype, tuple(candidates(operation, spec, dtype, forced(operation.partition("_grad_")[0]), device)))
+    name, device = forced(operation.partition("_grad")[0]), device_of(x)
+    if name is None and device == "cpu" and x.size < SMALL:
+        return _ALGORITHMS["cpu"][operation]["formula"].run
+    return select(operation, spec, x.dtype, name, device).run

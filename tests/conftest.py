@@ -2,6 +2,8 @@
 
 import functools
 
+import devices
+import emulator
 import hypothesis
 import torch
 
@@ -35,6 +37,8 @@ def _counted(test):
 
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"property examples: {examples}")
+    for line in filter(None, (emulator.missing(), devices.missing())):
+        terminalreporter.write_line(line)
     absent = [rival.name for rival in rivals().values() if rival.missing()]
     if absent:
         terminalreporter.write_line(f"rivals that are not installed here, so that only their absence was tested: {', '.join(absent)}")

@@ -2,13 +2,28 @@
 
 CuPy arrays refuse to become NumPy arrays without ``.get()``, and CuPy functions refuse NumPy arrays. So does this
 module: an operation that passes its data to ``numpy.*`` by name, or mixes in a NumPy array, raises here as it would on
-a GPU. What it cannot show is that CuPy's own functions compute the same numbers; a GPU must confirm that.
+a GPU. What it cannot show is that CuPy's own functions compute the same numbers; a GPU must confirm that. CUDA programs
+run on the processor (emulator/).
 """
 
 import operator
 import types
 
+import emulator
 import numpy
+
+
+class Device:
+    """The only one."""
+
+    id = 0
+    compute_capability = "90"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
 
 class ndarray:
@@ -34,7 +49,11 @@ class ndarray:
 
     @property
     def device(self):
-        return types.SimpleNamespace(id=0)
+        return Device()
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self._inner.ctypes.data)
 
     @property
     def flags(self):  # CuPy's flags know nothing of "writeable"
@@ -149,6 +168,7 @@ def module():
     """A module to be put into ``sys.modules["cupy"]``."""
     result = _Namespace("cupy")
     result.ndarray = ndarray
+    result.RawModule = emulator.RawModule
 
     def asarray(value, dtype=None):
         if isinstance(value, ndarray):

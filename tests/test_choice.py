@@ -127,16 +127,16 @@ def test_forced_algorithm_that_does_not_apply_says_why(direction):
 
 
 def test_the_sentence_reaches_the_caller_of_conv2d(monkeypatch):
-    monkeypatch.setitem(registry._ALGORITHMS["conv2d"], "picky", _picky("conv2d", "the filter must be 5x5, got 3x3"))
+    monkeypatch.setitem(algorithms("conv2d"), "picky", _picky("conv2d", "the filter must be 5x5, got 3x3"))
     x, w = layer()
     with pytest.raises(UnsupportedError, match=r"conv2d: picky does not apply: the filter must be 5x5, got 3x3 \(problem n1 c2 h5 w5 k3 r3\)"):
         F.conv2d(x, w, algorithm="picky")
 
 
 def test_a_forced_algorithm_without_a_kernel_for_a_gradient_says_so(monkeypatch):
-    monkeypatch.setitem(registry._ALGORITHMS["conv2d"], "half", dataclasses.replace(algorithms("conv2d")["im2col"], name="half"))
+    monkeypatch.setitem(algorithms("conv2d"), "half", dataclasses.replace(algorithms("conv2d")["im2col"], name="half"))
     x, w = layer()
-    with pytest.raises(UnsupportedError, match=r"conv2d_grad_\w+: half has no kernel for it; "):
+    with pytest.raises(UnsupportedError, match=r"conv2d_grad_\w+: half has no kernel for it on cpu; "):
         F.conv2d(x, w, algorithm="half").sum().backward()
 
 
@@ -182,15 +182,15 @@ def test_auto_takes(problem, on_cpu, on_gpu, direction):
 
 def test_reference_is_never_chosen_and_every_ranked_name_exists():
     for direction in DIRECTIONS:
-        ranked = [name for name, _ in registry._POLICIES[direction](plain, float32)]
+        ranked = [name for name, _ in registry.ranked(direction, plain, float32)]
         assert "reference" not in ranked
         assert set(ranked) <= set(algorithms(direction))
 
 
 def test_when_nothing_applies_every_sentence_is_told(monkeypatch):
     for name in algorithms("conv2d"):
-        monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(_picky("conv2d", f"no {name} today"), name=name))
-    with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*im2col: no im2col today; kn2row: no kn2row today"):
+        monkeypatch.setitem(algorithms("conv2d"), name, dataclasses.replace(_picky("conv2d", f"no {name} today"), name=name))
+    with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*im2col: no im2col today; .*kn2row: no kn2row today"):
         select("conv2d", plain, float32)
 
 
@@ -224,7 +224,7 @@ def test_exact_is_exact_on_integers():
 
 def test_when_no_exact_one_applies_every_sentence_is_told(monkeypatch):
     for name, algorithm in list(algorithms("conv2d").items()):
-        monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(algorithm, exact=False))
+        monkeypatch.setitem(algorithms("conv2d"), name, dataclasses.replace(algorithm, exact=False))
     with pytest.raises(UnsupportedError, match=r"no algorithm applies by itself: .*direct: passed over: it is not exact"):
         select("conv2d", plain, float32, "exact")
 
@@ -257,7 +257,7 @@ def test_explain_gives_the_sentence_of_each_one_refused():
     assert any(re.fullmatch(rf"  im2col +-  {SENTENCE}", line) for line in lines)
     assert any(line.startswith("> kn2row") for line in lines)
     refused = [candidate for candidate in explanation.candidates if not candidate.applies]
-    assert {"im2col", "loops"} <= {candidate.name for candidate in refused}
+    assert "im2col" in {candidate.name for candidate in refused}
     assert all(len(candidate.reason.split()) > 3 and not candidate.workspace and not candidate.chosen for candidate in refused)
 
 

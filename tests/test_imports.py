@@ -16,7 +16,7 @@ FLOORS = [
     ("backend", "files", "hooks", "spec", "threads"),
     ("anomaly", "page", "tuning"),
     ("registry", "random"),
-    ("autograd",),
+    ("autograd", "explanation"),
     ("kernels",),
     ("ops",),
     ("creation",),

@@ -246,7 +246,7 @@ def test_algorithms_and_their_workspace():
     expected = minivgg.registry.select("conv2d", spec, numpy.dtype("float32"))
     assert chosen[0].algorithm == expected.name
     assert chosen[0].workspace_bytes == expected.workspace(spec, numpy.dtype("float32"))
-    assert chosen[0].reason in {candidate.reason for candidate in minivgg.registry.candidates("conv2d", spec, numpy.dtype("float32"))}
+    assert chosen[0].reason in {candidate.reason for candidate in minivgg.explanation.candidates("conv2d", spec, numpy.dtype("float32"))}
     backward = [minivgg.registry.select(f"conv2d_grad_{side}", spec, numpy.dtype("float32")) for side in ("input", "weight")]
     assert chosen[0].backward_workspace_bytes == max(algorithm.workspace(spec, numpy.dtype("float32")) for algorithm in backward)
     assert chosen[1].algorithm

@@ -36,7 +36,7 @@ def test_wheel_holds_the_kernels_and_no_top_level_kernels_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"minivgg"}
-    expected = {f"minivgg/{path.relative_to(ROOT)}" for path in ROOT.glob("kernels/*/*.py")}
+    expected = {f"minivgg/{path.relative_to(ROOT)}" for pattern in ("*.py", "*.cu", "*.cuh") for path in ROOT.glob(f"kernels/*/{pattern}")}
     assert expected <= set(names)
     assert "minivgg/py.typed" in names
     assert any(name.startswith("minivgg/data/") and name.endswith(".npz") for name in names)

@@ -359,7 +359,7 @@ def only(monkeypatch, *names):
     for operation in module.DIRECTIONS.values():
         for name, algorithm in list(algorithms(operation).items()):
             if name not in names:
-                monkeypatch.setitem(registry._ALGORITHMS[operation], name, dataclasses.replace(algorithm, automatic=False))
+                monkeypatch.setitem(algorithms(operation), name, dataclasses.replace(algorithm, automatic=False))
 
 
 clock = {"now": 0.0}
@@ -376,12 +376,12 @@ def plant(monkeypatch, name, seconds, wrong=0.0, **changes):
 
     for each in (turns, module):
         monkeypatch.setattr(each, "time", types.SimpleNamespace(perf_counter=lambda: clock["now"], sleep=lambda seconds: None))
-    monkeypatch.setitem(registry._ALGORITHMS["conv2d"], name, dataclasses.replace(im2col, name=name, run=run, automatic=True, **changes))
+    monkeypatch.setitem(algorithms("conv2d"), name, dataclasses.replace(im2col, name=name, run=run, automatic=True, **changes))
 
 
 def test_the_fastest_of_a_planted_pair_is_chosen_and_kept(monkeypatch):
     only(monkeypatch, "quick", "slow", "hopeless")
-    monkeypatch.setitem(registry._POLICIES, "conv2d", lambda spec, dtype: [("slow", "planted"), ("quick", "planted")])
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("slow", "planted"), ("quick", "planted")])
     plant(monkeypatch, "quick", 0.02)
     plant(monkeypatch, "slow", 0.05)
     plant(monkeypatch, "hopeless", 0.2)
@@ -399,7 +399,7 @@ def test_the_fastest_of_a_planted_pair_is_chosen_and_kept(monkeypatch):
 
 def test_a_wrong_algorithm_is_named_and_never_chosen(monkeypatch):
     only(monkeypatch, "right", "wrong")
-    monkeypatch.setitem(registry._POLICIES, "conv2d", lambda spec, dtype: [("wrong", "planted")])
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("wrong", "planted")])
     plant(monkeypatch, "right", 0.2)
     plant(monkeypatch, "wrong", 0.1, wrong=0.1)
     report = minivgg.autotune(PROBLEM, backward=False, replicates=1)
@@ -409,7 +409,7 @@ def test_a_wrong_algorithm_is_named_and_never_chosen(monkeypatch):
 
 def test_where_all_are_wrong_nothing_is_chosen(monkeypatch, cache):
     only(monkeypatch, "wrong")
-    monkeypatch.setitem(registry._POLICIES, "conv2d", lambda spec, dtype: [("wrong", "planted")])
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("wrong", "planted")])
     plant(monkeypatch, "wrong", 0.1, wrong=0.1)
     with pytest.raises(UnsupportedError, match="autotune: every algorithm is wrong: wrong: wrong: relative error"):
         minivgg.autotune(PROBLEM, backward=False)
@@ -418,7 +418,7 @@ def test_where_all_are_wrong_nothing_is_chosen(monkeypatch, cache):
 
 def test_too_much_scratch_memory_and_what_is_for_reading_is_not_measured(monkeypatch):
     only(monkeypatch, "modest", "greedy")
-    monkeypatch.setitem(registry._POLICIES, "conv2d", lambda spec, dtype: [("modest", "planted")])
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("modest", "planted")])
     plant(monkeypatch, "modest", 0.2)
     plant(monkeypatch, "greedy", 0.1, workspace=lambda spec, dtype: 1 << 40)
     report = minivgg.autotune(PROBLEM, backward=False, replicates=1)
@@ -429,7 +429,7 @@ def test_the_policys_choice_and_the_best_exact_one_are_timed_in_any_case(monkeyp
     only(monkeypatch, "quick", "slow", "im2col", "kn2row")
     for name, seconds, exact in (("quick", 0.01, False), ("slow", 0.1, False), ("kn2row", 0.15, True), ("im2col", 0.05, True)):
         plant(monkeypatch, name, seconds, exact=exact)
-    monkeypatch.setitem(registry._POLICIES, "conv2d", lambda spec, dtype: [("slow", "planted")])
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("slow", "planted")])
     report = minivgg.autotune(PROBLEM, backward=False, replicates=1)
     assert list(report.rows[0].measurement.seconds) == ["quick", "im2col", "slow"]
     with minivgg.exact():
@@ -574,7 +574,7 @@ def test_filters_are_transformed_anew_where_the_model_does_it(direction, trainin
     seen = []
     im2col = algorithms(module.DIRECTIONS[direction])["im2col"]
     watched = dataclasses.replace(im2col, run=lambda *args: (seen.append(minivgg.is_grad_enabled()), im2col.run(*args)))
-    monkeypatch.setitem(registry._ALGORITHMS[module.DIRECTIONS[direction]], "im2col", watched)
+    monkeypatch.setitem(algorithms(module.DIRECTIONS[direction]), "im2col", watched)
     case = module.Case(direction, SPEC, float32, (True, False), training, [module.ALONE])
     module._call(case, "im2col", module.draw_inputs(SPEC, direction))()
     assert seen == [recorded]

@@ -24,7 +24,7 @@ def explain(
     """
     from minivgg.cli.console import console, print_json, size, table
     from minivgg.errors import ArgumentError
-    from minivgg.registry import explain as explanation
+    from minivgg.explanation import explain as explanation
     from minivgg.spec import Conv2dSpec
 
     spec = Conv2dSpec.parse(problem)

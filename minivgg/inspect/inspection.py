@@ -8,6 +8,7 @@ from typing import Any
 
 from minivgg import registry
 from minivgg.autograd import Function, Tensor, no_grad
+from minivgg.explanation import candidates
 from minivgg.inspect.execution import Call, Execution, Origin, example_inputs, execute, owner
 from minivgg.inspect.geometry import Field, receptive_fields, size_formula
 from minivgg.nn import Module
@@ -221,7 +222,7 @@ def _choice(node: Function) -> tuple[str, str, int, int] | None:
     forced = getattr(node, "algorithm", None)
     dtype = next(edge[3] for edge in node.edges if edge is not None)
     chosen = registry.select(operation, spec, dtype, forced)
-    reason = "forced" if forced else next(c.reason for c in registry.candidates(operation, spec, dtype) if c.name == chosen.name)
+    reason = "forced" if forced else next(c.reason for c in candidates(operation, spec, dtype) if c.name == chosen.name)
     backward = [registry.select(name, spec, dtype, forced).workspace(spec, dtype) for name in BACKWARD.get(operation, ())]
     return chosen.name, reason, chosen.workspace(spec, dtype), max(backward, default=0)
 

@@ -178,14 +178,14 @@ def check_threads(algorithm: Algorithm, problem: Problem, dtype: Any) -> None:
         threads.set_num_threads(before)
 
 
-def check_refusal(algorithm: Algorithm, problem: Problem, dtype: Any) -> None:
+def check_refusal(algorithm: Algorithm, problem: Problem, dtype: Any, device: str = "cpu") -> None:
     """What it does not support, it refuses with a sentence that the user sees when forcing it."""
     sentence = algorithm.supports(problem.spec, numpy.dtype(dtype))
     assert sentence is not None, f"{_title(algorithm, problem)}: is supported"
     assert len(sentence.split()) >= 3, f"{_title(algorithm, problem)}: {sentence!r} is no sentence that says why not"
     assert sentence.strip(" .\n") == sentence, f"{_title(algorithm, problem)}: {sentence!r} has a full stop or blanks at its ends"
     try:
-        select(algorithm.operation, problem.spec, numpy.dtype(dtype), algorithm.name)
+        select(algorithm.operation, problem.spec, numpy.dtype(dtype), algorithm.name, device)
     except UnsupportedError as error:
         text = str(error)
     else:

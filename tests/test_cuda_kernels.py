@@ -1,0 +1,68 @@
+"""Every CUDA kernel, on every problem of its operation, through the checks of every other algorithm: on the emulator, and on a GPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import devices
+import emulator
+import numpy
+import pytest
+
+from minivgg.testing import kernel_checks
+from minivgg.testing.problems import problems
+
+DTYPES = [numpy.dtype("float32"), numpy.dtype("float64")]
+CASES = [(record, problem, dtype) for record in devices.records() for problem in problems(record.operation) for dtype in DTYPES]
+SUPPORTED = [case for case in CASES if case[0].supports(case[1].spec, case[2]) is None]
+
+MACHINES = [pytest.param(devices.on_emulator, id="emulator")] if emulator.missing() is None else []
+MACHINES += [pytest.param(devices.on_gpu, id="gpu")] if devices.gpu() is not None else []
+
+
+def each(cases):
+    return pytest.mark.parametrize(("algorithm", "problem", "dtype"), [pytest.param(a, p, d, id=f"{a.operation}-{a.name}-{p}-{d}") for a, p, d in cases])
+
+
+def large(problem):
+    return max(numpy.prod(shape) for shape in (*problem.inputs, *problem.outputs) if shape is not None) > 40_000
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@each(SUPPORTED)
+def test_result(algorithm, problem, dtype, on):
+    for layout in ["channels_last"] if large(problem) else kernel_checks.LAYOUTS:
+        kernel_checks.check_result(on(algorithm), problem, dtype, layout)
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@each(case for case in SUPPORTED if case[0].fuses)
+def test_what_it_fuses(algorithm, problem, dtype, on):
+    for layout in ["channels_last"] if large(problem) else kernel_checks.LAYOUTS:
+        kernel_checks.check_fused(on(algorithm), problem, dtype, layout)
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@each(case for case in SUPPORTED if not large(case[1]))
+def test_inputs_are_left_alone(algorithm, problem, dtype, on):
+    kernel_checks.check_inputs(on(algorithm), problem)
+
+
+@pytest.mark.skipif(emulator.missing() is not None, reason=str(emulator.missing()))
+@each(case for case in SUPPORTED if large(case[1]))
+def test_scratch_memory_is_what_it_declares(algorithm, problem, dtype):
+    for layout in ("row_major", "channels_last"):
+        kernel_checks.check_workspace(devices.on_emulator(algorithm), problem, dtype, layout)
+
+
+@each(case for case in CASES if case not in SUPPORTED)
+def test_refusal_has_a_sentence(algorithm, problem, dtype):
+    kernel_checks.check_refusal(algorithm, problem, dtype, "cuda:0")
+
+
+@pytest.mark.skipif(emulator.missing() is not None, reason=str(emulator.missing()))
+def test_no_kernel_leaves_its_memory():
+    """The address sanitizer has to be there before Python is: another process runs every kernel once more."""
+    run = subprocess.run([sys.executable, Path(__file__).with_name("sanitized.py")], env=emulator.sanitized_environment(), capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-500:] + run.stderr[:3000]
+    assert int(run.stdout.splitlines()[-1].removesuffix(" runs stayed in their memory")) >= len(SUPPORTED)
