@@ -1,7 +1,7 @@
 """Which array library an array belongs to.
 
 Operations written as *array-namespace code* call ``xp = namespace(x)`` and then ``xp.exp(x)``: the same lines run on
-NumPy and on CuPy. CuPy is only ever looked at when the user's program has imported it already.
+NumPy and on CuPy. This file only looks at CuPy if it is imported already; ``device.py`` imports it when it is asked for.
 """
 
 import math
@@ -52,12 +52,17 @@ def namespace(array: Array) -> Any:
 
 def device_of(array: Array) -> str:
     """``"cpu"`` or ``"cuda:0"``: where the elements lie."""
-    return "cpu" if isinstance(array, numpy.ndarray) else f"cuda:{array.device.id}"
+    return "cpu" if isinstance(array, (numpy.ndarray, numpy.generic)) else f"cuda:{array.device.id}"
 
 
 def to_numpy(array: Array) -> numpy.ndarray:
     """The elements in host memory; NumPy arrays are returned as they are."""
-    return array if isinstance(array, numpy.ndarray) else array.get()
+    return numpy.asarray(array) if isinstance(array, (numpy.ndarray, numpy.generic)) else array.get()
+
+
+def is_writeable(array: Array) -> bool:
+    """Whether elements may be changed; CuPy's arrays know no others."""
+    return bool(getattr(array.flags, "writeable", True))
 
 
 def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:

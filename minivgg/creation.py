@@ -1,4 +1,7 @@
-"""Tensors from data, constants and random numbers: tensor, from_numpy, zeros, ones, full, arange, rand, randn, ..."""
+"""Tensors from data, constants and random numbers: tensor, from_numpy, zeros, ones, full, arange, rand, randn, ...
+
+``device`` is "cpu" or "cuda" ("cuda:1"). Random numbers are drawn on the host and copied, so a seed gives the same bits on either.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor
-from minivgg.backend import Array, cupy_if_imported, is_array, namespace, to_numpy
-from minivgg.errors import ArgumentError, DtypeError, UnsupportedError
-from minivgg.ops.cast import check_device, read_dtype
+from minivgg.backend import Array, device_of, is_array, to_numpy
+from minivgg.device import cupy_for, made_on, moved, read_device
+from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.cast import read_dtype
 from minivgg.random import Generator, numpy_generator
 
 FLOAT = numpy.dtype("float32")
@@ -26,7 +30,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     >>> tensor([[1, 2], [3, 4]]).dtype, tensor([1.0, 2.0]).dtype, tensor(numpy.zeros(2)).dtype
     (dtype('int64'), dtype('float32'), dtype('float64'))
     """
-    check_device("tensor", device)
+    if device is None and (isinstance(data, Tensor) or is_array(data)):
+        device = device_of(data.array if isinstance(data, Tensor) else data)
+    place = read_device("tensor", device)
     try:
         array = numpy.array(_plain(data))
     except ValueError as error:
@@ -35,7 +41,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         dtype = OF_PYTHON.get(array.dtype.kind) if array.size else FLOAT
     if array.dtype.kind not in "fiub" or (dtype is None and array.dtype.kind == "u" and isinstance(_first(data), int)):
         raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
-    return Tensor(array.astype(read_dtype("tensor", array.dtype.newbyteorder("=") if dtype is None else dtype), copy=False), requires_grad)
+    array = array.astype(read_dtype("tensor", array.dtype.newbyteorder("=") if dtype is None else dtype), copy=False)
+    return Tensor(moved(array, place, "tensor"), requires_grad)
 
 
 def _plain(data: Any) -> Any:
@@ -71,9 +78,9 @@ def from_numpy(array: Array) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor as it is, an array's memory shared, anything else copied."""
+    """A tensor as it is, an array's memory shared, anything else copied; moved to ``device`` if one is named."""
     result = data if isinstance(data, Tensor) else from_numpy(data) if is_array(data) else tensor(data, dtype=dtype)
-    return result if dtype is None else result.to(read_dtype("as_tensor", dtype))
+    return result.to(dtype=None if dtype is None else read_dtype("as_tensor", dtype), device=device)
 
 
 def from_dlpack(source: Any) -> Tensor:
@@ -86,10 +93,7 @@ def from_dlpack(source: Any) -> Tensor:
     array([3., 3.])
     """
     on_host = source.__dlpack_device__()[0] == DLPACK_CPU
-    library = numpy if on_host else cupy_if_imported()
-    if library is None:
-        raise UnsupportedError("from_dlpack", "the memory lies on a device, and cupy is not imported")
-    return from_numpy(library.from_dlpack(source))
+    return from_numpy((numpy if on_host else cupy_for("from_dlpack")).from_dlpack(source))
 
 
 def _shape(operation: str, size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -102,27 +106,27 @@ def _shape(operation: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one number."""
-    check_device("full", device)
     wanted = read_dtype("full", dtype) if dtype is not None else tensor(fill_value).dtype
-    return Tensor(numpy.full(_shape("full", (size,)), fill_value, wanted), requires_grad)
+    with made_on("full", device) as xp:
+        return Tensor(xp.full(_shape("full", (size,)), fill_value, wanted), requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    check_device("zeros", device)
-    return Tensor(numpy.zeros(_shape("zeros", size), read_dtype("zeros", dtype)), requires_grad)
+    with made_on("zeros", device) as xp:
+        return Tensor(xp.zeros(_shape("zeros", size), read_dtype("zeros", dtype)), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones."""
-    check_device("ones", device)
-    return Tensor(numpy.ones(_shape("ones", size), read_dtype("ones", dtype)), requires_grad)
+    with made_on("ones", device) as xp:
+        return Tensor(xp.ones(_shape("ones", size), read_dtype("ones", dtype)), requires_grad)
 
 
 def empty(*size: Any, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose elements are whatever the memory held."""
-    check_device("empty", device)
-    return Tensor(numpy.empty(_shape("empty", size), read_dtype("empty", dtype)), requires_grad)
+    with made_on("empty", device) as xp:
+        return Tensor(xp.empty(_shape("empty", size), read_dtype("empty", dtype)), requires_grad)
 
 
 def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -132,7 +136,8 @@ def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_g
     tensor([7, 7, 7])
     """
     wanted = input.dtype if dtype is None else read_dtype("full_like", dtype)
-    return Tensor(namespace(input.array).full(input.shape, fill_value, wanted), requires_grad)
+    with made_on("full_like", input.device) as xp:
+        return Tensor(xp.full(input.shape, fill_value, wanted), requires_grad)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -151,7 +156,6 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: An
     >>> arange(3), arange(0, 1, 0.5)
     (tensor([0, 1, 2]), tensor([0.0000, 0.5000]))
     """
-    check_device("arange", device)
     if end is None:
         start, end = 0, start
     if step == 0:
@@ -160,23 +164,31 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: An
         raise ArgumentError("arange", f"step {step} leads away from end {end}, starting at {start}")
     whole = all(isinstance(value, int) for value in (start, end, step))
     wanted = read_dtype("arange", dtype) if dtype is not None else numpy.dtype("int64") if whole else FLOAT
-    return Tensor(numpy.arange(start, end, step).astype(wanted), requires_grad)
+    with made_on("arange", device) as xp:
+        return Tensor(xp.arange(start, end, step).astype(wanted), requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+def linspace(start: float, end: float, steps: int, *, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """``steps`` numbers from start to end, both included."""
-    return Tensor(numpy.linspace(start, end, steps, dtype=read_dtype("linspace", dtype)), requires_grad)
+    with made_on("linspace", device) as xp:
+        return Tensor(xp.linspace(start, end, steps, dtype=read_dtype("linspace", dtype)), requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix."""
-    return Tensor(numpy.eye(n, m, dtype=read_dtype("eye", dtype)), requires_grad)
+    with made_on("eye", device) as xp:
+        return Tensor(xp.eye(n, m, dtype=read_dtype("eye", dtype)), requires_grad)
+
+
+def _drawn(numbers: Any, place: str, requires_grad: bool = False) -> Tensor:
+    """Random numbers from the host (a NumPy scalar where they have no dimensions) where they are wanted."""
+    return Tensor(moved(numpy.asarray(numbers), place, "random numbers"), requires_grad)
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
-    check_device("rand", device)
-    return Tensor(numpy.asarray(numpy_generator(generator).random(_shape("rand", size), read_dtype("rand", dtype))), requires_grad)
+    place = read_device("rand", device)
+    return _drawn(numpy_generator(generator).random(_shape("rand", size), read_dtype("rand", dtype)), place, requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -187,13 +199,13 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, de
     >>> minivgg.randn(2, 3).shape
     (2, 3)
     """
-    check_device("randn", device)
-    return Tensor(numpy.asarray(numpy_generator(generator).standard_normal(_shape("randn", size), read_dtype("randn", dtype))), requires_grad)
+    place = read_device("randn", device)
+    return _drawn(numpy_generator(generator).standard_normal(_shape("randn", size), read_dtype("randn", dtype)), place, requires_grad)
 
 
 def randn_like(input: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
-    """Normal random numbers in the shape and dtype of another tensor."""
-    return randn(*input.shape, generator=generator, dtype=input.dtype, requires_grad=requires_grad)
+    """Normal random numbers in the shape, dtype and place of another tensor."""
+    return randn(*input.shape, generator=generator, dtype=input.dtype, device=input.device, requires_grad=requires_grad)
 
 
 def randint(low: int, high: Any, size: Any = None, *, generator: Generator | None = None, dtype: Any = "int64", device: Any = None) -> Tensor:
@@ -202,18 +214,20 @@ def randint(low: int, high: Any, size: Any = None, *, generator: Generator | Non
     >>> randint(3, (2, 4)).shape, randint(5, 6, (3,))
     ((2, 4), tensor([5, 5, 5]))
     """
-    check_device("randint", device)
+    place = read_device("randint", device)
     if size is None:
         low, high, size = 0, low, high
     if low >= high:
         raise ArgumentError("randint", f"low must be below high, got {low} and {high}")
-    return Tensor(numpy.asarray(numpy_generator(generator).integers(low, high, _shape("randint", (size,)))).astype(read_dtype("randint", dtype)))
+    wanted = read_dtype("randint", dtype)
+    return _drawn(numpy.asarray(numpy_generator(generator).integers(low, high, _shape("randint", (size,)))).astype(wanted), place)
 
 
-def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
+def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """The integers below n in random order.
 
     >>> sorted(randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    return Tensor(numpy_generator(generator).permutation(n))
+    place = read_device("randperm", device)
+    return _drawn(numpy_generator(generator).permutation(n), place)

@@ -42,6 +42,14 @@ class UnsupportedError(OperationError, ValueError):
     """A forced algorithm, backend or device that cannot do what was asked."""
 
 
+class DeviceError(OperationError, RuntimeError):
+    """Tensors on different devices in one operation."""
+
+
+class OutOfMemoryError(OperationError, MemoryError):
+    """Memory that was asked for and is not there, on the host or on a device."""
+
+
 class GraphError(OperationError, RuntimeError):
     """Differentiation that cannot be carried out: freed, changed in place, or never recorded."""
 

@@ -11,19 +11,10 @@ import types
 
 import emulator
 import numpy
+import strict_cuda
 
-
-class Device:
-    """The only one."""
-
-    id = 0
-    compute_capability = "90"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
+STATE = strict_cuda.Cuda()
+"""Of the device that arrays lie on; ``module()`` begins anew."""
 
 
 class ndarray:
@@ -40,8 +31,14 @@ class ndarray:
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion to a NumPy array is not allowed; use .get()")
 
-    def get(self):
-        return self._inner.copy()
+    def get(self, stream=None, order="C"):
+        STATE.waits("get")
+        return self._inner.copy(order)
+
+    def set(self, values, stream=None):
+        assert (values.shape, values.dtype) == (self._inner.shape, self._inner.dtype)
+        STATE.log.append(("set", (stream or STATE.streams[-1]).name))
+        self._inner[...] = values
 
     @property
     def base(self):
@@ -49,7 +46,7 @@ class ndarray:
 
     @property
     def device(self):
-        return Device()
+        return STATE.Device()
 
     @property
     def data(self):
@@ -65,53 +62,78 @@ class ndarray:
             raise AttributeError(name)  # __array_interface__ and the like would be a way around __array__
         value = getattr(self._inner, name)
         if callable(value):
-            return lambda *args, **kwargs: wrap(value(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()}), self)
+            if name in CHANGES:
+                return lambda *args: STATE.change(lambda: value(*map(unwrap, args)))
+            if name in ON_THE_HOST:
+                STATE.waits(name)
+                return value
+            return lambda *args, **kwargs: computed(value, args, kwargs, self)
         return wrap(value, self) if isinstance(value, numpy.ndarray) else value
 
     def __getitem__(self, index):
-        return wrap(self._inner[unwrap(index)], self)
+        if any(isinstance(part, ndarray) and part.dtype.kind == "b" for part in (index if isinstance(index, tuple) else (index,))):
+            STATE.waits("the size of a result that depends on a mask")
+        return computed(self._inner.__getitem__, (index,), {}, self)
 
     def __setitem__(self, index, value):
-        self._inner[unwrap(index)] = unwrap(value)
+        index, value = unwrap(index), unwrap(value)
+        STATE.change(lambda: self._inner.__setitem__(index, value))
 
     def __len__(self):
         return len(self._inner)
 
-    def __bool__(self):
-        return bool(self._inner)
-
-    def __int__(self):
-        return int(self._inner)
-
-    def __float__(self):
-        return float(self._inner)
-
-    def __index__(self):
-        return operator.index(self._inner)
-
     __hash__ = object.__hash__
+
+
+ON_THE_HOST = ("item", "tolist", "tobytes")
+CHANGES = ("fill", "sort")
 
 
 def _install_operators():
     for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lt", "le", "gt", "ge", "eq", "ne"]:
         function = getattr(operator, name)
         dunder = name.strip("_")
-        setattr(ndarray, f"__{dunder}__", lambda self, other, function=function: wrap(function(self._inner, unwrap(other)), None))
-        setattr(ndarray, f"__r{dunder}__", lambda self, other, function=function: wrap(function(unwrap(other), self._inner), None))
+        setattr(ndarray, f"__{dunder}__", lambda self, other, function=function: computed(function, (self, other), {}, None))
+        setattr(ndarray, f"__r{dunder}__", lambda self, other, function=function: computed(function, (other, self), {}, None))
         if hasattr(operator, f"i{dunder}"):
             in_place = getattr(operator, f"i{dunder}")
 
             def apply_in_place(self, other, in_place=in_place):
-                in_place(self._inner, unwrap(other))
+                other = unwrap(other)
+                STATE.change(lambda: in_place(self._inner, other))
                 return self
 
             setattr(ndarray, f"__i{dunder}__", apply_in_place)
     for name in ("neg", "invert", "abs", "pos"):
         function = getattr(operator, name)
-        setattr(ndarray, f"__{name}__", lambda self, function=function: wrap(function(self._inner), None))
+        setattr(ndarray, f"__{name}__", lambda self, function=function: computed(function, (self,), {}, None))
+    for name, function in (("bool", bool), ("int", int), ("float", float), ("index", operator.index)):
+
+        def on_the_host(self, function=function, name=name):
+            STATE.waits(name)
+            return function(self._inner)
+
+        setattr(ndarray, f"__{name}__", on_the_host)
 
 
 _install_operators()
+
+
+def computed(function, args, kwargs, owner):
+    """The wrapped result of a function of NumPy arrays."""
+    out = kwargs.get("out")
+    args, kwargs = unwrap(tuple(args)), {name: unwrap(value) for name, value in kwargs.items()}
+    if isinstance(out, ndarray):
+        STATE.change(lambda: function(*args, **kwargs))
+        return out
+    inputs = [value for value in (*args, *kwargs.values(), *(() if owner is None else (owner._inner,))) if isinstance(value, numpy.ndarray)]
+    return wrap(STATE.new(lambda: _as_arrays(function(*args, **kwargs)), inputs), owner)
+
+
+def _as_arrays(value):
+    if isinstance(value, numpy.generic):
+        return numpy.asarray(value)
+    return type(value)(map(_as_arrays, value)) if type(value) in (tuple, list) else value
 
 
 def unwrap(value):
@@ -130,8 +152,6 @@ def wrap(value, owner):
         shares = owner is not None and numpy.may_share_memory(value, owner._inner)
         base = None if owner is None else owner if owner._owner is None else owner._owner
         return ndarray(value, base if shares else None)
-    if isinstance(value, numpy.generic):
-        return ndarray(numpy.asarray(value))
     if type(value) is tuple or type(value) is list:
         return type(value)(wrap(item, owner) for item in value)
     return value
@@ -149,12 +169,14 @@ class _Namespace(types.ModuleType):
     @staticmethod
     def _wrapped(function):
         def call(*args, **kwargs):
-            owner = args[0] if args and isinstance(args[0], ndarray) else None
-            result = wrap(function(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()}), owner)
-            return kwargs["out"] if isinstance(kwargs.get("out"), ndarray) else result
+            if function in SIZE_BY_VALUE:
+                STATE.waits(function.__name__)
+            return computed(function, args, kwargs, args[0] if args and isinstance(args[0], ndarray) else None)
 
+        if function in CHANGES_FIRST:
+            return lambda a, *args, **kwargs: _changed(function, a, *args, **kwargs)
         if isinstance(function, numpy.ufunc):
-            call.at = lambda a, *args: function.at(a._inner, *map(unwrap, args))
+            call.at = lambda a, *args: _changed(function.at, a, *args)
         return call
 
     class fft(metaclass=type("_Fft", (type,), {"__getattr__": lambda cls, name: _Namespace._wrapped(getattr(numpy.fft, name))})):
@@ -164,16 +186,55 @@ class _Namespace(types.ModuleType):
         """``cupy.ogrid``."""
 
 
+class RawModule(emulator.RawModule):
+    """The programs of the emulator; a launch changes arrays."""
+
+    def get_function(self, name):
+        return Launch(self.library, name)
+
+
+class Launch(emulator.Function):
+    def __call__(self, *launch, **options):
+        run = super().__call__
+        STATE.change(lambda: run(*launch, **options))
+
+
+CHANGES_FIRST = (numpy.copyto,)
+"""Functions that change their first argument."""
+
+SIZE_BY_VALUE = (numpy.nonzero, numpy.argwhere, numpy.flatnonzero, numpy.unique)
+"""Functions that must know numbers on the device to know how large their result is."""
+
+
+def _changed(function, a, *args, **kwargs):
+    a, args, kwargs = a._inner, unwrap(args), {name: unwrap(value) for name, value in kwargs.items()}
+    STATE.change(lambda: function(a, *args, **kwargs))
+
+
 def module():
     """A module to be put into ``sys.modules["cupy"]``."""
+    global STATE
     result = _Namespace("cupy")
     result.ndarray = ndarray
-    result.RawModule = emulator.RawModule
+    result.RawModule = RawModule
+    result.cuda = STATE = strict_cuda.Cuda()
+    result.get_default_memory_pool = lambda: STATE.pool
+    result.get_default_pinned_memory_pool = lambda: STATE.pinned_pool
 
-    def asarray(value, dtype=None):
+    def asarray(value, dtype=None, *, blocking=False):
         if isinstance(value, ndarray):
-            return ndarray(numpy.asarray(value._inner, dtype=dtype))
-        return ndarray(numpy.array(value, dtype=dtype))  # CuPy copies from the host here, explicitly
+            return value if dtype in (None, value.dtype) else value.astype(dtype)
+        STATE.waits("a copy from the host")  # explicit here, where CuPy copies, too
+        return wrap(STATE.new(lambda: numpy.array(value, dtype=dtype, order="C"), []), None)
+
+    def from_dlpack(source):
+        assert source.__dlpack_device__()[0] == CUDA, "the memory lies on the host"
+        return source.array if hasattr(source, "array") else source
 
     result.asarray = result.array = asarray
+    result.from_dlpack = from_dlpack
     return result
+
+
+CUDA = 2
+"""DLPack's number of the device."""

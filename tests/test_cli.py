@@ -224,6 +224,17 @@ def test_doctor_says_what_is_wrong(monkeypatch, tmp_path):
     assert "something is wrong, see above" in result.stdout
 
 
+@pytest.mark.parametrize("words", [("train", "--out", "run"), ("predict",), ("eval",)])
+def test_without_a_device_one_line_says_so(words, run, tmp_path):
+    given = {"predict": ["--weights", str(run[0])], "eval": [str(run[0])]}.get(words[0], [])
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run([*COMMAND, *words, *given, "--device", "cuda"], capture_output=True, text=True, env=environment)
+    assert result.returncode != 0
+    assert re.search(r"device 'cuda' is not available, (CuPy|CUDA) ", " ".join(result.stderr.split()))
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 # gradcheck ------------------------------------------------------------------------------------------------------------
 
 

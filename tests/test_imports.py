@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "memory", "version"),
     ("backend", "files", "hooks", "spec", "threads"),
-    ("anomaly", "page", "tuning"),
-    ("registry", "random"),
+    ("anomaly", "device", "page", "tuning"),
+    ("cuda", "registry", "random"),
     ("autograd", "explanation"),
     ("kernels",),
     ("ops",),

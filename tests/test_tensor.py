@@ -112,7 +112,7 @@ REFUSED = [
     (lambda: minivgg.tensor(None), DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got NoneType of object"),
     (lambda: minivgg.tensor([2**63]), DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got list of uint64"),
     (lambda: minivgg.tensor(numpy.ones(2, "float16")), DtypeError, "tensor: tensors hold float32, float64, integers or booleans, not float16"),
-    (lambda: minivgg.tensor([1.0], device="cuda"), UnsupportedError, "tensor: device 'cuda' is not available: this version computes on the CPU"),
+    (lambda: minivgg.tensor([1.0], device="tpu"), UnsupportedError, "tensor: there is no device 'tpu'; there are 'cpu', 'cuda' and 'cuda:0' with a number"),
     (lambda: minivgg.from_numpy([1.0]), DtypeError, "from_numpy: takes an array, got list"),
     (lambda: minivgg.from_numpy(numpy.zeros(2, ">f4")), DtypeError, "from_numpy: cannot share the memory of >f4 elements; use minivgg.tensor(), which copies"),
     (lambda: minivgg.zeros(-1), ArgumentError, "zeros: sizes must be whole numbers of at least 0, got (-1,)"),

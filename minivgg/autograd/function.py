@@ -24,9 +24,11 @@ from typing import Any
 import numpy
 
 from minivgg.anomaly import current as anomaly
+from minivgg.anomaly import place
 from minivgg.autograd.grad_mode import grad_mode
 from minivgg.autograd.tensor import NO_HOOKS, Tensor
-from minivgg.backend import FLOATING, Array, is_array
+from minivgg.backend import FLOATING, Array, device_of, is_array
+from minivgg.device import mixed_devices, out_of_memory
 from minivgg.errors import GraphError
 
 Edge = tuple[Any, int, tuple[int, ...], numpy.dtype]  # where a gradient goes: a node or leaf, which of its outputs; shape and dtype it must have
@@ -98,7 +100,7 @@ class Function:
     @classmethod
     def prepare(cls, args: tuple[Any, ...]) -> tuple[Function, list[Any]]:
         """A node with its edges, and the arguments with arrays in place of tensors."""
-        node, enabled = cls(), grad_mode.enabled
+        node, enabled, elsewhere = cls(), grad_mode.enabled, False
         arrays: list[Any] = []
         edges: list[Edge | None] = []
         needed: list[bool] = []
@@ -106,6 +108,7 @@ class Function:
             array, edge = arg, None
             if isinstance(arg, Tensor):
                 array = arg.array
+                elsewhere = elsewhere or not isinstance(array, numpy.ndarray)
                 if enabled and arg._base is not None and arg._made_at != arg._version[1]:
                     raise GraphError(cls.__name__, "this view was taken before its tensor was changed in place; take the view again", shape=arg.shape)
                 if enabled and arg._requires_grad:
@@ -116,13 +119,26 @@ class Function:
             arrays.append(array)
             edges.append(edge)
             needed.append(edge is not None)
+        if elsewhere:
+            cls.check_devices(args)
         node.edges, node.needs_input_grad = edges, tuple(needed)
         return node, arrays
 
     @classmethod
+    def check_devices(cls, args: tuple[Any, ...]) -> None:
+        """Refuse tensors on different devices, under the names that they have in ``forward``."""
+        places = [(i, device_of(arg.array)) for i, arg in enumerate(args) if isinstance(arg, Tensor)]
+        if any(place != places[0][1] for _, place in places):
+            names = dict(enumerate(cls.forward.__code__.co_varnames[1 : cls.forward.__code__.co_argcount]))
+            raise mixed_devices(cls.__name__, {names.get(i, f"argument {i}"): where for i, where in places}, place())
+
+    @classmethod
     @numpy.errstate(divide="ignore", over="ignore", invalid="ignore")  # inf and nan are results, as in PyTorch, not warnings
     def run(cls, node: Function, arrays: list[Any]) -> Any:
-        return cls.forward(node, *arrays) if anomaly.watch is None else anomaly.watch.forward(node, arrays)
+        try:
+            return cls.forward(node, *arrays) if anomaly.watch is None else anomaly.watch.forward(node, arrays)
+        except MemoryError as error:
+            raise out_of_memory(cls.__name__, error, place()) from error
 
     def record(self, args: tuple[Any, ...], arrays: list[Any], results: tuple[Array, ...], outputs: list[Tensor], changes: int = 0) -> None:
         """Make this node the origin of its outputs, and note where each saved array belongs."""

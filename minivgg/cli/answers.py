@@ -14,8 +14,9 @@ from minivgg.nn.functional import softmax
 
 def probabilities(model: Module, images: numpy.ndarray, batch: int = 256) -> numpy.ndarray:
     """The class probabilities of images (N, C, H, W): (N, classes)."""
+    place = next(model.parameters()).device
     with evaluation(model), no_grad():
-        parts = [softmax(model(Tensor(images[start : start + batch])), dim=1).numpy() for start in range(0, len(images), batch)]
+        parts = [softmax(model(Tensor(images[start : start + batch]).to(device=place)), dim=1).cpu().numpy() for start in range(0, len(images), batch)]
     return numpy.concatenate(parts)
 
 

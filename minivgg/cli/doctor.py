@@ -66,13 +66,16 @@ def _numba() -> str:
 
 
 def _cupy() -> str:
+    """Compute on the device, or say in one sentence why nothing can be computed there."""
+    from minivgg import arange
+    from minivgg.device import cuda_problem
+
+    problem = cuda_problem()
+    if problem is not None:
+        return f"{problem} (only needed for a GPU)"
     try:
-        import cupy
-    except ImportError:
-        return "not installed (only needed for a GPU)"
-    try:
-        return "works" if int(cupy.arange(3).sum()) == 3 else "computes wrong results"
-    except Exception as error:  # no driver, no device, or versions that do not fit
+        return "works" if arange(3, device="cuda").sum().item() == 3 else "computes wrong results"
+    except Exception as error:  # CuPy and the driver may not fit each other
         return f"fails: {error}"
 
 

@@ -13,6 +13,7 @@ from minivgg.cli.train import RUN
 def evaluate(
     weights: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint, or a file of weights.")] = RUN,
     training_part: Annotated[bool, typer.Option("--train", help="On the digits that it was trained with.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Evaluate trained weights on the 360 held-out digits: accuracy and loss, digit by digit, and what is taken for what.
@@ -26,7 +27,7 @@ def evaluate(
     from minivgg.data import DataLoader, digits
     from minivgg.training import evaluate as run
 
-    found = run(trained_model(weights), DataLoader(digits(train=training_part), batch_size=256))
+    found = run(trained_model(weights, device), DataLoader(digits(train=training_part), batch_size=256, device=device))
     counts = confusion(found.labels, found.predicted)
     if json:
         print_json({

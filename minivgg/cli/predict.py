@@ -18,6 +18,7 @@ def predict(
     weights: Annotated[Path, typer.Option(help="A run's folder, a checkpoint, or a file of weights.")] = RUN,
     samples: Annotated[str, typer.Option(metavar="NUMBERS", help="Held-out digits by number, as in 0,17,359.", show_default="eight of them")] = "",
     top: Annotated[int, typer.Option(min=1, max=10, help="Classes to show.")] = 3,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read digits and show the probabilities of the likeliest classes.
@@ -37,7 +38,7 @@ def predict(
     named: list[tuple[str, numpy.ndarray, int | None]] = [(str(file), read_digit(file), None) for file in files or []]
     if not files:
         named = [(f"held-out digit {i}", image, label) for i, image, label in held_out(samples)]
-    odds = probabilities(trained_model(weights), numpy.stack([image for _, image, _ in named]))
+    odds = probabilities(trained_model(weights, device), numpy.stack([image for _, image, _ in named]))
     if json:
         print_json(
             [

@@ -35,16 +35,16 @@ def settings_of(folder: Path, wanted: dict[str, Any], resume: bool) -> dict[str,
     return kept
 
 
-def train_in(folder: Path, settings: dict[str, Any]) -> tuple[Recipe, History]:
+def train_in(folder: Path, settings: dict[str, Any], device: str = "cpu") -> tuple[Recipe, History]:
     """Train on the digits, with progress, from the folder's checkpoint on if there is one. Ctrl-C ends it after a step."""
     from minivgg.bench.machine import set_threads
     from minivgg.cli.progress import TrainingProgress
     from minivgg.training import digits_recipe
 
+    recipe = digits_recipe(**settings, device=device)  # what cannot be made leaves no folder behind
     set_threads(1)  # layers of 8x8 pixels leave a second thread nothing but waiting, which costs several times the work where cores are shared
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    recipe = digits_recipe(**settings)
     with TrainingProgress(recipe.epochs) as progress:
         history = recipe.fit(
             metrics_path=folder / METRICS, checkpoint_path=folder / CHECKPOINT, resume=True, on_step=progress.step, on_epoch=progress.epoch
@@ -52,14 +52,14 @@ def train_in(folder: Path, settings: dict[str, Any]) -> tuple[Recipe, History]:
     return recipe, history
 
 
-def trained_model(path: Path) -> Module:
-    """The network for digits with the weights of a run's folder, or of a file. Raises FileNotFoundError if there is none."""
+def trained_model(path: Path, device: str = "cpu") -> Module:
+    """The network for digits on ``device``, with the weights of a run's folder, or of a file. Raises FileNotFoundError if there is none."""
     from minivgg.models import MiniVGG
     from minivgg.training import load
 
     file = path / CHECKPOINT if path.is_dir() else path
     if not file.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first with `minivgg train --out {path}`, or name another place")
-    model = MiniVGG()
+    model = MiniVGG().to(device=device)
     load(model, file)
     return model

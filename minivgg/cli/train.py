@@ -18,6 +18,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.", show_default="64")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate at the beginning; it falls along a cosine.", show_default="0.02")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Determines initial weights, order, augmentation and dropout.", show_default="0")] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train MiniVGG on 1,437 handwritten digits of 8x8 pixels, and test it on 360 others after each epoch.
 
@@ -27,12 +28,13 @@ def train(
         minivgg train
         minivgg train --epochs 10 --seed 3 --out runs/short
         minivgg train --resume
+        minivgg train --device cuda
     """
     from minivgg.cli.console import INTERRUPTED, console, duration
     from minivgg.cli.run_folder import CHECKPOINT, METRICS, settings_of, train_in
 
     settings = settings_of(out, {"seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr}, resume)
-    _, history = train_in(out, settings)
+    _, history = train_in(out, settings, device)
     place = "" if out == RUN else f" --out {out}"
     print_line = console().print
     if history.interrupted:

@@ -59,14 +59,14 @@ def evaluation(model: Module) -> Iterator[None]:
 
 
 def example_inputs(model: Module, sizes: Any, batch_size: int = 1) -> list[Tensor]:
-    """Random inputs, always the same, in the dtype of the model: for one size such as (3, 224, 224), or a list of sizes."""
+    """Random inputs, always the same, in the dtype and place of the model: for one size such as (3, 224, 224), or a list of sizes."""
     several = isinstance(sizes, list | tuple) and any(isinstance(size, list | tuple) for size in sizes)
     shapes = [tuple(size) for size in sizes] if several else [tuple(sizes)]
     if not all(shapes) or not all(isinstance(n, int) and n > 0 for shape in shapes for n in shape):
         raise ArgumentError("input_size", f"must be a size such as (3, 224, 224), without the batch, or a list of sizes, got {sizes!r}")
-    dtype = next((parameter.dtype for parameter in model.parameters()), "float32")
+    dtype, place = next(((parameter.dtype, parameter.device) for parameter in model.parameters()), ("float32", "cpu"))
     generator = Generator().manual_seed(0)
-    return [randn(batch_size, *shape, generator=generator, dtype=dtype) for shape in shapes]
+    return [randn(batch_size, *shape, generator=generator, dtype=dtype, device=place) for shape in shapes]
 
 
 def execute(model: Module, inputs: Sequence[Tensor]) -> Execution:

@@ -9,18 +9,17 @@ from minivgg.autograd import no_grad
 from minivgg.hooks import RemovableHandle
 from minivgg.inspect.execution import evaluation, example_inputs, tensors_in
 from minivgg.nn import Module, ModuleList, Sequential
-from minivgg.ops.cast import check_device
 
 LINE = "{:>20}  {:>25} {:>15}"
 
 
-def summary(model: Module, input_size: Any, batch_size: int = -1, device: Any = "cpu") -> None:
+def summary(model: Module, input_size: Any, batch_size: int = -1, device: Any = None) -> None:
     """Print each layer's output shape and number of parameters, and the memory of one training step, in MB of 2**20 bytes.
 
     ``input_size`` is a size without the batch, or a list of sizes for several inputs. ``batch_size`` is what is printed
     and multiplied with; the model itself runs once, on one example, in evaluation mode, and is left as it was.
     As in torchsummary, 4 bytes an element are assumed, "Forward/backward" is twice the outputs, and a layer that runs
-    twice is counted twice.
+    twice is counted twice. ``device`` is where the example lies, None where the model does.
 
     >>> from minivgg import nn
     >>> summary(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (4,))
@@ -40,11 +39,10 @@ def summary(model: Module, input_size: Any, batch_size: int = -1, device: Any = 
     Estimated Total Size (MB): 0.00
     ----------------------------------------------------------------
     """
-    check_device("summary", device)
-    print(summary_text(model, input_size, batch_size))
+    print(summary_text(model, input_size, batch_size, device))
 
 
-def summary_text(model: Module, input_size: Any, batch_size: int = -1) -> str:
+def summary_text(model: Module, input_size: Any, batch_size: int = -1, device: Any = None) -> str:
     """What ``summary`` prints."""
     lines: list[str] = []
     outputs = parameters = trainable = 0
@@ -59,7 +57,7 @@ def summary_text(model: Module, input_size: Any, batch_size: int = -1) -> str:
         parameters += count
         trainable += sum(parameter.numel() for parameter in own if parameter.requires_grad)
 
-    inputs = example_inputs(model, input_size)
+    inputs = [tensor.to(device=device) for tensor in example_inputs(model, input_size)]
     hooks: list[RemovableHandle] = []
     for module in model.modules():
         if module is not model and not isinstance(module, Sequential | ModuleList):

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from minivgg.autograd import Tensor, no_grad
+from minivgg.backend import FLOATING
 from minivgg.creation import zeros
 from minivgg.errors import ArgumentError, DtypeError, OperationError, message
 from minivgg.hooks import RemovableHandle
 from minivgg.nn.hooks import call_with_hooks
 from minivgg.nn.parameter import Parameter
+from minivgg.ops.cast import read_target
 from minivgg.ops.promotion import as_tensor
 
 
@@ -242,18 +244,18 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Move to a device or cast the floating tensors, in place: ``to(dtype)``, ``to("cpu")``, ``to(other_tensor)``.
+        """Move to a device or cast the floating tensors, in place: ``to(dtype)``, ``to("cuda")``, ``to(other_tensor)``.
 
-        The ``Parameter`` objects stay the same, so an optimiser built before goes on working.
+        The ``Parameter`` objects stay the same, so an optimiser built before goes on working; its state follows in its next step.
         """
-        target = zeros().to(*args, dtype=dtype, device=device)
-        if not target.is_floating_point():
-            raise DtypeError("Module.to", f"a module can be cast to float32 and float64, got {target.dtype}")
+        wanted, there = read_target("Module.to", args, dtype, device)
+        if wanted is not None and wanted not in FLOATING:
+            raise DtypeError("Module.to", f"a module can be cast to float32 and float64, got {wanted}")
         with no_grad():
             for tensor in (*self.parameters(), *self.buffers()):
                 for part in (tensor, tensor.grad):
                     if part is not None:
-                        part.data = part.to(*args, dtype=dtype, device=device) if part.is_floating_point() else part.to(target.device)
+                        part.data = part.to(dtype=wanted if part.is_floating_point() else None, device=there)
         return self
 
     def float(self) -> Self:
@@ -264,6 +266,9 @@ class Module:
 
     def cpu(self) -> Self:
         return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Self:
+        return self.to(device=device)
 
     def train(self, mode: bool = True) -> Self:
         """Switch this module and all below to training: dropout drops, batch norm uses and collects batch statistics."""

@@ -6,16 +6,24 @@ from typing import Any
 
 import numpy
 
+from minivgg.anomaly import place
 from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING
+from minivgg.backend import FLOATING, device_of
+from minivgg.device import mixed_devices
 from minivgg.errors import ArgumentError, DtypeError
 
 
 def check_tensors(operation: str, **arguments: Any) -> None:
-    """Each is a tensor, or None where the caller lets None through."""
+    """Each is a tensor, or None where the caller lets None through, and all lie on one device."""
+    elsewhere = False
     for name, value in arguments.items():
         if not isinstance(value, Tensor):
             raise DtypeError(operation, f"{name} must be a tensor, got {type(value).__name__}; minivgg.tensor(...) makes one")
+        elsewhere = elsewhere or not isinstance(value.array, numpy.ndarray)
+    if elsewhere:
+        places = {name: device_of(value.array) for name, value in arguments.items()}
+        if len(set(places.values())) > 1:
+            raise mixed_devices(operation, places, place())
 
 
 def check_floating(operation: str, input: Any) -> None:

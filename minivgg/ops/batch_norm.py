@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from minivgg.autograd import Function, Tensor, is_grad_enabled
-from minivgg.backend import Array, empty, empty_like
+from minivgg.backend import Array, empty, empty_like, is_writeable
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import check_flags, check_floating, check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
@@ -191,10 +191,10 @@ def _check(
         raise ShapeError("batch_norm", f"input must be (N, C) or (N, C, ...), got {input.ndim} dimensions", input=input.shape)
     for name, tensor in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if tensor is not None:
-            check_tensors("batch_norm", **{name: tensor})
+            check_tensors("batch_norm", input=input, **{name: tensor})
         if tensor is not None and tensor.shape != (input.shape[1],):
             raise ShapeError("batch_norm", f"{name} expects {input.shape[1]} numbers, one a channel, got shape {tensor.shape}", input=input.shape)
-        if tensor is not None and training and name.startswith("running") and not tensor.array.flags.writeable:
+        if tensor is not None and training and name.startswith("running") and not is_writeable(tensor.array):
             raise ArgumentError("batch_norm", f"{name} is moved in training, but its memory is read-only")
         if tensor is not None and tensor.dtype != input.dtype:
             raise DtypeError("batch_norm", f"takes tensors of one dtype, got input {input.dtype}, {name} {tensor.dtype}")

@@ -1,4 +1,4 @@
-"""Change of dtype or place, and copies: to, clone, contiguous."""
+"""Change of dtype or place, and copies: to, cuda, cpu, pin_memory, clone, contiguous."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, device_of, namespace, to_numpy
+from minivgg.device import copied_ahead, is_pinned_array, moved, pinned, read_device
 from minivgg.errors import ArgumentError, DtypeError, UnsupportedError
 from minivgg.ops.arguments import check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample
@@ -56,20 +57,11 @@ def read_dtype(operation: str, dtype: Any) -> numpy.dtype:
     return result
 
 
-def check_device(operation: str, device: Any) -> str:
-    """``"cpu"``; anything else is refused with the reason."""
-    if device is None or str(device) == "cpu":
-        return "cpu"
-    raise UnsupportedError(operation, f"device {str(device)!r} is not available: this version computes on the CPU")
+def read_target(operation: str, args: tuple[Any, ...], dtype: Any, device: Any) -> tuple[numpy.dtype | None, str | None]:
+    """The dtype and the device that the arguments of ``to`` name, None where they name none.
 
-
-@method()
-def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
-    """``x.to(dtype)``, ``x.to("cpu")``, ``x.to(other)``: itself if nothing changes.
-
-    >>> import minivgg
-    >>> minivgg.ones(2).to(minivgg.float64).dtype
-    dtype('float64')
+    >>> read_target("to", ("cpu", "float64"), None, None)
+    (dtype('float64'), 'cpu')
     """
     for arg in args:
         if isinstance(arg, Tensor):
@@ -78,13 +70,68 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: b
             device = arg
         else:
             dtype = arg
-    if device is not None and str(device) != device_of(input.array):
-        check_device("to", device)
-        return to(Tensor(to_numpy(input.array)), dtype=dtype)
-    if dtype is None or dtype == input.array.dtype:
-        return Clone.apply(input) if copy else input
-    wanted = read_dtype("to", dtype)
-    return Cast.apply(input, wanted) if wanted != input.array.dtype or copy else input
+    return None if dtype is None else read_dtype(operation, dtype), None if device is None else read_device(operation, device)
+
+
+class Move(Function):
+    def forward(self, x, device):
+        self.device = device_of(x)
+        return moved(x, device)
+
+    def backward(self, grad):
+        return Move.apply(grad, self.device), None
+
+
+class MoveAhead(Move):
+    """The same from page-locked memory, and the host does not wait for it."""
+
+    def forward(self, x, device):
+        self.device = device_of(x)
+        return copied_ahead(x, device)
+
+
+@method()
+def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    """``x.to(dtype)``, ``x.to("cuda")``, ``x.to(other)``: itself if nothing changes. Gradients go back to where x lies.
+
+    ``non_blocking``: from page-locked memory (``pin_memory``) the device copies by itself, and the host does not wait.
+
+    >>> import minivgg
+    >>> minivgg.ones(2).to(minivgg.float64).dtype
+    dtype('float64')
+    """
+    wanted, there = read_target("to", args, dtype, device)
+    if there is not None and there != device_of(input.array):
+        ahead = non_blocking and there != "cpu" and is_pinned(input)
+        input = (MoveAhead if ahead else Move).apply(input, there)
+    elif copy and (wanted is None or wanted == input.array.dtype):
+        return Clone.apply(input)
+    return input if wanted is None or wanted == input.array.dtype else Cast.apply(input, wanted)
+
+
+@method()
+def cuda(input: Tensor, device: Any = "cuda", non_blocking: bool = False) -> Tensor:
+    """The same as ``to("cuda")``; ``device`` may be a number."""
+    return to(input, device=device, non_blocking=non_blocking)
+
+
+@method()
+def cpu(input: Tensor) -> Tensor:
+    """The same as ``to("cpu")``."""
+    return to(input, device="cpu")
+
+
+@method()
+def pin_memory(input: Tensor) -> Tensor:
+    """A copy in page-locked host memory, from where a device reads by itself: ``.to("cuda", non_blocking=True)`` does not wait."""
+    check_tensors("pin_memory", input=input)
+    return Tensor(pinned(to_numpy(input.array)))
+
+
+@method()
+def is_pinned(input: Tensor) -> bool:
+    """Whether ``pin_memory`` made it, or it is a view of what it made."""
+    return is_pinned_array(input.array)
 
 
 @method()
@@ -116,7 +163,6 @@ def contiguous(input: Tensor) -> Tensor:
 for _name, _dtype in (("float", "float32"), ("double", "float64"), ("int", "int32"), ("long", "int64"), ("bool", "bool")):
     method(_name)(lambda self, dtype=_dtype: to(self, dtype))
 method("type_as")(lambda self, other: to(self, other.dtype))
-method("cpu")(lambda self: to(self, "cpu"))
 
 
 def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
@@ -134,7 +180,7 @@ def _to_errors() -> Iterable[ErrorSample]:
     x = numpy.zeros(2)
     yield ErrorSample((x, "float33"), {}, ArgumentError, "to: 'float33' is no dtype; use minivgg.float32, 'float64', ...")
     yield ErrorSample((x, "complex128"), {}, DtypeError, "to: tensors hold float32, float64, integers or booleans, not complex128")
-    yield ErrorSample((x, "cuda"), {}, UnsupportedError, "to: device 'cuda' is not available: this version computes on the CPU")
+    yield ErrorSample((x,), {"device": "tpu"}, UnsupportedError, "to: there is no device 'tpu'; there are 'cpu', 'cuda' and 'cuda:0' with a number")
 
 
 Operation(to, shapes="* -> *", samples=_to_samples, oracle=lambda x, *args, **kwargs: x, errors=_to_errors)

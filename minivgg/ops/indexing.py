@@ -12,7 +12,8 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import Array, is_array, namespace
+from minivgg.backend import Array, device_of, is_array, namespace
+from minivgg.device import moved
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.inplace import in_place
@@ -74,14 +75,14 @@ class Set(Function):
         return keep(grad, Tensor(writer < 0)) if need_x else None, grad_value, None, None
 
 
-def read_index(operation: str, index: Any) -> tuple[Index, Index | None]:
+def read_index(operation: str, index: Any, device: str) -> tuple[Index, Index | None]:
     """Split an index into a basic part (numbers, slices, None, ...) and an advanced one (arrays), applied one after the other.
 
     This order is PyTorch's, and it differs from NumPy's where a number and an array are parted by a slice:
     ``x[0, :, [0, 1]]`` is ``x[0][:, [0, 1]]``, so the dimension that the array makes stays where the array stands.
-    Arrays are copied: changing them afterwards does not change what was read.
+    Arrays are copied, to ``device`` if they lie elsewhere: changing them afterwards does not change what was read.
 
-    >>> read_index("getitem", (0, slice(None), [0, 1]))
+    >>> read_index("getitem", (0, slice(None), [0, 1]), "cpu")
     ((0, slice(None, None, None), slice(None, None, None), Ellipsis), (slice(None, None, None), array([0, 1])))
     """
     basic: list[Any] = []
@@ -97,7 +98,7 @@ def read_index(operation: str, index: Any) -> tuple[Index, Index | None]:
             if part.dtype.kind not in "iub":
                 raise DtypeError(operation, f"an index must be an integer or boolean tensor, got {part.dtype}")
             basic.extend([slice(None)] * (part.ndim if part.dtype.kind == "b" else 1))
-            advanced.append(part.copy())
+            advanced.append(part.copy() if device_of(part) == device else moved(part, device, operation))
         elif part is None or part is Ellipsis or isinstance(part, slice):
             basic.append(part)
             advanced.append(... if part is Ellipsis else slice(None))
@@ -123,7 +124,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     >>> x[0, 1:], x[x > 3]
     (tensor([1, 2]), tensor([4, 5]))
     """
-    basic, advanced = read_index("getitem", index)
+    basic, advanced = read_index("getitem", index, input.device)
     try:
         return Get.apply(input, basic, advanced)
     except IndexError as error:
@@ -140,8 +141,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     >>> x
     tensor([0., 1., 2.])
     """
-    basic, advanced = read_index("setitem", index)
-    value = to(as_tensor(value, like=input), input.dtype)
+    basic, advanced = read_index("setitem", index, input.device)
+    value = to(as_tensor(value, like=input), dtype=input.dtype, device=input.device)
     try:
         in_place(Set, input, value, basic, advanced)
     except IndexError as error:

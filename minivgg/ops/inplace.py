@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minivgg.autograd import Function, Tensor, is_grad_enabled, method
+from minivgg.backend import is_writeable
 from minivgg.errors import GraphError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.hooks import forget_retained, retain_grad
@@ -43,7 +44,7 @@ def _check_target(operation: str, target: Tensor, recorded: bool) -> None:
         problem = "a leaf that requires a gradient cannot be changed in place; use no_grad() or an operation that returns a new tensor"
     elif target._base is not None and (recorded or (is_grad_enabled() and target._base.requires_grad)):
         problem = "a view cannot be changed in place in a graph; index the tensor that it is a view of (x[i] = ...), or clone() it"
-    elif not getattr(target.array.flags, "writeable", True):
+    elif not is_writeable(target.array):
         problem = "the memory of this tensor is read-only (expanded or frozen); clone() it first"
     else:
         return
@@ -64,13 +65,13 @@ class Copy(Function):
 
 @method()
 def copy_(input: Tensor, source: Any) -> Tensor:
-    """Overwrite every element with ``source``, broadcast and cast to this tensor's shape and dtype.
+    """Overwrite every element with ``source``, broadcast, cast and moved to this tensor's shape, dtype and device.
 
     >>> import minivgg
     >>> minivgg.zeros(2).copy_(minivgg.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
-    source = to(as_tensor(source, like=input), input.dtype)
+    source = to(as_tensor(source, like=input), dtype=input.dtype, device=input.device)
     if check_broadcast("copy_", input.shape, source.shape) != input.shape:
         raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}")
     return in_place(Copy, input, source)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy
 
+from minivgg.anomaly import place
 from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING, Array, is_array, namespace
+from minivgg.backend import FLOATING, Array, device_of, is_array, namespace
+from minivgg.device import mixed_devices
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.cast import to
 
@@ -40,7 +42,7 @@ def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> 
     """Both sides as tensors of one dtype that broadcast; with ``floating``, integers become float32.
 
     PyTorch's rules: floats before integers before booleans; within one of these kinds, a Python number gives way to a
-    tensor, and a tensor without dimensions to one that has some.
+    tensor, and a tensor without dimensions to one that has some. So it is with devices: one without dimensions is moved.
 
     >>> a, b = operands("add", Tensor(numpy.ones(2, "float32")), 2.5)
     >>> b
@@ -49,6 +51,11 @@ def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> 
     a = a if isinstance(a, Tensor) else _wrap(operation, a, b)
     b = b if isinstance(b, Tensor) else _wrap(operation, b, a)
     x, y = a.array, b.array
+    if type(x) is not type(y) and device_of(x) != device_of(y):
+        if x.ndim and y.ndim:
+            raise mixed_devices(operation, {"the left side": device_of(x), "the right side": device_of(y)}, place())
+        a, b = (a, to(b, device=a.device)) if x.ndim else (to(a, device=b.device), b)
+        x, y = a.array, b.array
     if x.dtype != y.dtype or (floating and x.dtype not in FLOATING):
         dtype = common_dtype(x, y)
         if floating and dtype not in FLOATING:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor, enable_grad, no_grad
-from minivgg.backend import Array, namespace
+from minivgg.backend import Array, device_of, namespace
+from minivgg.device import moved
 from minivgg.errors import ArgumentError, ShapeError
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -127,7 +128,7 @@ class Optimizer:
             for name, value in entries.items():
                 if isinstance(value, Tensor) and value.shape != p.shape:
                     raise ShapeError(self.name, f"the saved {name} of parameter {i} has shape {value.shape}, the parameter {p.shape}")
-                state[p][name] = Tensor(value.array.astype(p.dtype)) if isinstance(value, Tensor) else value
+                state[p][name] = Tensor(moved(value.array, p.device).astype(p.dtype)) if isinstance(value, Tensor) else value
         for group, old in zip(self.param_groups, saved, strict=True):
             group.update(deepcopy({name: value for name, value in old.items() if name != "params"}))
         self.state = state
@@ -141,8 +142,10 @@ class Optimizer:
 
 
 def buffers(state: dict[str, Any], names: list[str], param: Array) -> list[Array]:
-    """What ``state`` remembers under these names, arrays in the parameter's shape; zeros if it is asked for the first time."""
+    """What ``state`` remembers under these names, arrays in the parameter's shape and place; zeros if it is asked for the first time."""
     for name in names:
         if name not in state:
             state[name] = Tensor(namespace(param).zeros_like(param))
+        elif (place := device_of(param)) != device_of(state[name].array):  # the parameter was moved
+            state[name] = state[name].to(device=place)
     return [state[name].array for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy
 from minivgg.autograd import Tensor, no_grad
 from minivgg.backend import to_numpy
 from minivgg.data import DataLoader
+from minivgg.data.transfer import map_tensors
 from minivgg.errors import ArgumentError
 from minivgg.nn import functional as F
 from minivgg.nn.module import Module
@@ -35,7 +36,7 @@ def fit(
     checkpoint_path: str | Path | None = None, checkpoint_every: int | None = None, resume: bool = False,
     on_step: Callable[[Step], Any] | None = None, on_epoch: Callable[[Epoch], Any] | None = None,
 ) -> History:  # fmt: skip
-    """Train a classifier for ``epochs`` passes over ``train_loader``, which yields (images, labels).
+    """Train a classifier for ``epochs`` passes over ``train_loader``, which yields (images, labels), where its parameters lie.
 
     After each epoch, the model is evaluated on ``test_loader`` and ``scheduler.step()`` is called (ReduceLROnPlateau
     gets the loss, or the accuracy if its mode is "max": of the held-out data, if there is any). ``loss(scores, labels)`` is
@@ -82,7 +83,7 @@ def fit(
                 now.seed = train_loader.draw_seed()
             model.train()
             clock = time.perf_counter()
-            for images, labels in train_loader.batches(now.seed, start=now.batch):
+            for images, labels in _on_device_of(model, train_loader.batches(now.seed, start=now.batch)):
                 random_state = default_generator.get_state()
                 scores = model(images)
                 value = loss(scores, labels)
@@ -149,7 +150,7 @@ def evaluate(model: Module, loader: DataLoader, loss: Loss = F.cross_entropy) ->
     model.eval()
     try:
         with no_grad():
-            for images, targets in loader.batches(seed=0):
+            for images, targets in _on_device_of(model, loader.batches(seed=0)):
                 output = model(images)
                 total += loss(output, targets).item() * len(targets)
                 scores.append(to_numpy(output.array))
@@ -160,6 +161,12 @@ def evaluate(model: Module, loader: DataLoader, loss: Loss = F.cross_entropy) ->
     all_scores, all_labels = numpy.concatenate(scores), numpy.concatenate(labels)
     accuracy = float((all_scores.argmax(1) == _classes(all_labels)).mean())
     return Evaluation(total / len(all_labels), accuracy, time.perf_counter() - began, all_scores, all_labels)
+
+
+def _on_device_of(model: Module, batches: Iterator[Any]) -> Iterator[Any]:
+    """Batches where the model's parameters lie; those of ``DataLoader(..., device=)`` do so already."""
+    place = next((parameter.device for parameter in model.parameters()), None)
+    return (map_tensors(batch, lambda tensor: tensor.to(device=place)) for batch in batches)
 
 
 def count_correct(scores: Tensor, labels: Tensor) -> int:
