@@ -67,7 +67,7 @@ def _numba() -> str:
 
 def _cupy() -> str:
     """Compute on the device, or say in one sentence why nothing can be computed there."""
-    from minivgg import arange
+    from minivgg.creation import arange
     from minivgg.device import cuda_problem
 
     problem = cuda_problem()
