@@ -19,7 +19,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-INTEGER = ir.IntType(64)
+INTEGER, INDEX = ir.IntType(64), ir.IntType(32)
 
 
 def _vector_bytes() -> int:
@@ -101,10 +101,9 @@ class Vectors:
         self.builder.call(function, [self.builder.bitcast(pointer, i8), *(ir.Constant(i32, value) for value in (0, 2, 1))])
 
     def broadcast(self, scalar: ir.Value) -> ir.Value:
-        lane = ir.IntType(32)
         undefined = ir.Constant(self.type, ir.Undefined)
-        single = self.builder.insert_element(undefined, scalar, ir.Constant(lane, 0))
-        return self.builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(lane, self.count), [0] * self.count))
+        single = self.builder.insert_element(undefined, scalar, ir.Constant(INDEX, 0))
+        return self.builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(INDEX, self.count), [0] * self.count))
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a · b + c, rounded once."""
@@ -177,6 +176,26 @@ def address(typingctx: Any, array: Any) -> Any:
 def copy_vector(v: Vectors, source: Any, target: Any) -> None:
     """Copy one vector from address to address."""
     v.store(v.load(v.at(source)), v.at(target))
+
+
+@emitter
+def transpose_block(v: Vectors, source: Any, row: Any, target: Any) -> None:
+    """target[j, i] = source[i, j], lanes x lanes numbers; the rows of the source lie ``row`` elements apart, those of the target side by side.
+
+    Eklundh, "A Fast Computer Method for Matrix Transposing", 1972: quarters change places, then the quarters of each quarter, and so on.
+    """
+    rows = [v.load(v.at(source, v.builder.mul(row, integer(i)))) for i in range(v.count)]
+    half = v.count // 2
+    while half:
+        upper = [lane if not lane & half else v.count + lane - half for lane in range(v.count)]
+        lower = [lane + half if not lane & half else v.count + lane for lane in range(v.count)]
+        for i in range(v.count):
+            if not i & half:
+                pair = rows[i], rows[i + half]
+                rows[i], rows[i + half] = (v.builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(INDEX, v.count), mask)) for mask in (upper, lower))
+        half //= 2
+    for j, column in enumerate(rows):
+        v.store(column, v.at(target, integer(j * v.count)))
 
 
 Tile = dict[tuple[int, int], ir.Value]
