@@ -86,7 +86,8 @@ class Algorithm:
     """One way to compute an operation.
 
     ``run(spec, *inputs, out)`` writes every element of ``out`` and changes no input; scratch memory it takes is at most
-    ``workspace(spec, dtype)`` bytes. ``supports(spec, dtype)`` returns None, or the sentence that says why not.
+    ``workspace(spec, dtype)`` bytes, and ``copies(spec, dtype)`` more for arrays in another memory order.
+    ``supports(spec, dtype)`` returns None, or the sentence that says why not.
     ``exact`` algorithms agree to the bit on small integers; ``max_error`` bounds the relative L2 error in float32.
     """
 
@@ -105,6 +106,10 @@ class Algorithm:
     """False: for humans and tests only, never chosen by "auto"."""
     fuses: tuple[str, ...] = ()
     """What follows the operation and can be done in the same pass: ``run`` then also takes it as an argument of that name."""
+
+    def copies(self, spec: Any, dtype: numpy.dtype) -> int:
+        """Bytes that it takes more if no array lies in the memory order that it prefers."""
+        return _operands(spec, dtype) if self.channels_last else 0
 
 
 UNKNOWN = 1 << 62
@@ -317,14 +322,19 @@ def passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str |
         return "it is not exact"
     if not hasattr(spec, "input_shape"):
         return None
-    needed = algorithm.workspace(spec, dtype)
+    needed = algorithm.workspace(spec, dtype) + algorithm.copies(spec, dtype)
     if needed <= MUCH_MEMORY:
         return None
-    shapes = [getattr(spec, f"{array}_shape") for array in ("input", "weight", "output") if hasattr(spec, f"{array}_shape")]
-    operands = dtype.itemsize * sum(math.prod(shape) for shape in shapes)
+    operands = _operands(spec, dtype)
     if needed <= OPERANDS * operands:
         return None
-    return f"it takes {needed >> 20} MiB of scratch memory, the arrays themselves {operands >> 20} MiB"
+    return f"it may take {needed >> 20} MiB of scratch memory, copies included, the arrays themselves {operands >> 20} MiB"
+
+
+def _operands(spec: Any, dtype: numpy.dtype) -> int:
+    """Bytes of a problem's own arrays."""
+    shapes = [getattr(spec, f"{array}_shape") for array in ("input", "weight", "output") if hasattr(spec, f"{array}_shape")]
+    return dtype.itemsize * sum(math.prod(shape) for shape in shapes)
 
 
 SMALL = 1 << 12

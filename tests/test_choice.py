@@ -232,7 +232,8 @@ def test_when_no_exact_one_applies_every_sentence_is_told(monkeypatch):
 def test_too_much_scratch_memory_is_passed_over_unless_asked_for():
     linear = Conv2dSpec.parse("n1 c512 h7 w7 k4096 r7")
     text = str(minivgg.explain(linear))
-    assert re.search(r"^  direct +784.68 MiB  passed over: it takes 784 MiB of scratch memory, the arrays themselves 392 MiB$", text, re.MULTILINE)
+    reason = "it may take 784 MiB of scratch memory, copies included, the arrays themselves 392 MiB"
+    assert re.search(rf"^  direct +392.\d\d MiB  passed over: {reason}$", text, re.MULTILINE)
     assert select("conv2d", linear, float32, "direct").name == "direct"
 
 

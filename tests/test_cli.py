@@ -166,6 +166,15 @@ def test_summary_of_another_size_and_batch_as_json():
     assert found["rows"][0]["macs"] == 2 * 64 * 3 * 9 * 32 * 32
 
 
+def test_summary_tells_the_peak_of_a_training_step():
+    found = json.loads(minivgg("summary", "minivgg", "--batch", 32, "--training", "adam", "--json").stdout)["training_memory"]
+    assert (found["optimizer"], found["batch"]) == (2 * 82_474 * 4, 32 * 64 * 4)
+    text = minivgg("summary", "minivgg", "--batch", 32, "--training", "adam").stdout
+    assert f"training step   {found['peak'] / 2**20:.2f} MiB at its peak ({found['where']}):" in text
+    assert "+ 0.63 the optimiser's state +" in text
+    assert "--training takes sgd, momentum, adam, got 'adagrad'" in minivgg("summary", "minivgg", "--training", "adagrad", code=1).stderr
+
+
 def test_plain_summary_is_torchsummary_s():
     lines = minivgg("summary", "minivgg", "--plain").stdout.splitlines()
     assert lines[1] == "        Layer (type)               Output Shape         Param #"

@@ -215,13 +215,17 @@ def test_saved_memory_is_what_dropping_the_graph_frees(batch_norm):
     x = minivgg.randn(8, 1, 32, 32)
     net(x)  # whatever is set up once
 
+    def held():
+        arrays = tracemalloc.DomainFilter(True, 389047)  # NumPy's; the graph's own objects are another 2 %
+        return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([arrays]).traces)
+
     def freed():
         tracemalloc.start()
         try:
             y = net(x)
-            held = tracemalloc.get_traced_memory()[0]
+            before = held()
             del y
-            return held - tracemalloc.get_traced_memory()[0]
+            return before - held()
         finally:
             tracemalloc.stop()
 
@@ -229,9 +233,9 @@ def test_saved_memory_is_what_dropping_the_graph_frees(batch_norm):
     together = freed()
     for module in net.features:
         module.register_forward_hook(lambda *_: None)  # so each layer is computed by itself
-    assert freed() == pytest.approx(expected, rel=0.02)
+    assert freed() == pytest.approx(expected, rel=0.005)
     if batch_norm:
-        assert together == pytest.approx(expected, rel=0.02)
+        assert together == pytest.approx(expected, rel=0.005)
     else:
         assert together < 0.9 * expected  # convolution, ReLU and pooling in one pass save less
 

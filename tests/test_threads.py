@@ -13,7 +13,7 @@ import pytest
 
 import minivgg
 from minivgg.errors import ArgumentError
-from minivgg.kernels.common.threads import parallel
+from minivgg.kernels.common.threads import _Loop, parallel
 from minivgg.threads import openblas
 
 
@@ -324,3 +324,17 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 def test_while_the_interpreter_ends():
     """No helper can be started any more: the caller computes alone."""
     assert python(CONVOLUTION.replace("expected = bits()", "") + "import atexit; atexit.register(lambda: print(len(bits())))") == "64"
+
+
+def test_a_loop_that_is_over_holds_no_array_though_a_helper_has_not_woken_up_yet():
+    class Scratch:
+        pass
+
+    scratch = Scratch()
+    gone = weakref.ref(scratch)
+    loop = _Loop(lambda item, scratch=scratch: None, 1)
+    loop.take()
+    loop.finish()
+    del scratch
+    assert gone() is None
+    loop.help()  # and the helper that comes too late does nothing

@@ -60,7 +60,10 @@ class _Loop:
                 self.done.release()
 
     def finish(self) -> None:
-        """Wait for the helpers that have begun, also if the user interrupts: they still write to the caller's arrays."""
+        """Wait for the helpers that have begun, also if the user interrupts: they still write to the caller's arrays.
+
+        Then let go of the work and the arrays that it knows: a helper that has not woken up yet still holds this loop.
+        """
         self.done.acquire()
         with self.lock:
             self.over = True
@@ -71,6 +74,7 @@ class _Loop:
                 waiting = False
             except BaseException as error:
                 self.fail(error)
+        del self.work
 
 
 _inside = threading.local()

@@ -148,11 +148,10 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec
 
 
 def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-    """Every item's sum; each thread's band, windows and padded gradients; copies of what does not lie in channels-last memory."""
+    """Every item's sum; each thread's band, windows and padded gradients."""
     window, step, columns = spec.c * spec.r * spec.s, _rows_of_item(spec, dtype.itemsize), tile_columns(dtype)
     height, width = round_up(spec.k, PANEL_ROWS), round_up(window, columns)
     pitch = (spec.q - 1) * spec.stride[1] + spec.span[1]
     totals = (-(-spec.n * spec.p // step) + 2) * height * width
     thread = ((min(step, spec.p) - 1) * spec.stride[0] + spec.span[0]) * pitch * spec.c + step * spec.q * (window + height) + 3 * columns
-    images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
-    return dtype.itemsize * (totals + get_num_threads() * thread + images)
+    return dtype.itemsize * (totals + get_num_threads() * thread)

@@ -246,21 +246,23 @@ def supports(spec: Conv2dSpec, dtype: numpy.dtype) -> str | None:
     return None
 
 
-def _block_bytes(n_inputs: int, n_outputs: int, shape: tuple[int, int, int], m: int, size: int) -> int:
-    """U, each thread's V, M and tile, and a copy of input and output for arrays in another memory order."""
-    images, rows, columns = shape
-    points, wide, tall = (m + 2) ** 2, round_up(n_inputs, 16), round_up(n_outputs, 32)
-    blocks = points * (BLOCK + ROWS) * (wide + tall) + points * max(wide, tall)
-    copies = images * rows * columns * (n_inputs + n_outputs)
-    return size * (points * wide * tall + get_num_threads() * blocks + tall + copies) + images * rows * columns * n_outputs // 4
+def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: numpy.dtype) -> int:
+    """U and each thread's V, M and tile, of a convolution from c to k channels whose result has that many rows and columns."""
+    points, columns, threads = (m + 2) ** 2, tile_columns(dtype), get_num_threads()
+    width, panels, tiles = round_up(c, lanes(dtype)), -(-k // columns), images * -(-size[0] // m) * -(-size[1] // m)
+    u = points * panels * columns * width
+    parts = _parts(u * dtype.itemsize, panels, tiles, threads)
+    span = columns * max(panel_last - panel_first for *_, panel_first, panel_last in parts)
+    block = points * ((min(BLOCK, max(tiles, 1)) + ROWS) * (width + span) + max(width, span))
+    return dtype.itemsize * (u + panels * columns + min(threads, len(parts)) * block)
 
 
 def output_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
-    return lambda spec, dtype: _block_bytes(spec.c, spec.k, (spec.n, spec.h + 2, spec.w + 2), m, dtype.itemsize)
+    return lambda spec, dtype: _bytes(spec.c, spec.k, spec.n, (spec.p, spec.q), m, dtype)
 
 
 def input_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
-    return lambda spec, dtype: _block_bytes(spec.k, spec.c, (spec.n, spec.h + 2, spec.w + 2), m, dtype.itemsize)
+    return lambda spec, dtype: _bytes(spec.k, spec.c, spec.n, (spec.h, spec.w), m, dtype)
 
 
 def output(

@@ -120,10 +120,10 @@ class _Sizes:
         return sums
 
     def bytes(self, dtype: numpy.dtype, threads: int) -> int:
-        """All of these at once."""
-        copies = threads if self.small else 1
-        tiles = copies * self.room * (self.width + self.height) + threads * max(self.width, self.height)
-        return dtype.itemsize * self.points * (tiles + (self.parts + 1) * self.width * self.height)
+        """All of these at once, and the sum of the parts."""
+        blocks = min(threads, self.parts) if self.small else 1
+        tiles = blocks * self.room * (self.width + self.height) + threads * max(self.width, self.height)
+        return dtype.itemsize * self.points * (tiles + (self.parts + (self.parts > 1)) * self.width * self.height)
 
 
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
@@ -174,6 +174,6 @@ def _accumulate_in_blocks(x: numpy.ndarray, dy: numpy.ndarray, places: tuple[int
 def weight_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
     def workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
         sizes = _Sizes(spec.c, spec.k, spec.n * -(-spec.p // m) * -(-spec.q // m), m, dtype)
-        return sizes.bytes(dtype, get_num_threads()) + dtype.itemsize * spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
+        return sizes.bytes(dtype, get_num_threads())
 
     return workspace

@@ -247,7 +247,7 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, dw: numpy.ndarray, spec
 
 
 def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> int:
-    """The packed filters, each thread's band, and copies of what does not lie in channels-last memory."""
+    """The packed filters and each thread's band."""
     inputs, outputs = (spec.k, spec.c) if turned else (spec.c, spec.k)
     stride = (1, 1) if turned else spec.stride
     rows, columns = (spec.h, spec.w) if turned else (spec.p, spec.q)
@@ -259,9 +259,7 @@ def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> in
     copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel + 2 * panel
     if window > inputs:
         copied += band * round_up(columns, ROWS) * window
-    images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
-    weights = spec.k * spec.c // spec.groups * spec.r * spec.s
-    return dtype.itemsize * (packed + get_num_threads() * copied + images + weights)
+    return dtype.itemsize * (packed + get_num_threads() * copied)
 
 
 def output_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
@@ -273,14 +271,13 @@ def input_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
 
 
 def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-    """Some images of x and of dy with their borders, the sum, and copies of what does not lie in channels-last memory."""
+    """Some images of x and of dy with their borders, and the sum."""
     pitch, height = (spec.q - 1) * spec.stride[1] + spec.span[1], (spec.p - 1) * spec.stride[0] + spec.span[0]
     if is_short(spec.c, (spec.r, spec.s), spec.dilation, spec.groups):
         return _windows.weight_workspace(spec, dtype)
     one = height * pitch * spec.c + spec.p * max(pitch, spec.q) * spec.k
     one = one * _images_at_once(one, spec.n, dtype.itemsize) + (get_num_threads() + 1) * ROWS * tile_columns(dtype)
-    images = spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q)
-    return dtype.itemsize * (one + images + spec.k * spec.c // spec.groups * spec.r * spec.s)
+    return dtype.itemsize * (one + spec.k * spec.c // spec.groups * spec.r * spec.s)
 
 
 @algorithm("conv2d", backend="numba", workspace=output_workspace, channels_last=True, fuses=("relu",))

@@ -341,17 +341,12 @@ def weight_gradient(spec: Conv2dSpec, x: numpy.ndarray, dy: numpy.ndarray, dw: n
 # The algorithm's three directions -------------------------------------------------------------------------------------
 
 
-def _copies(spec: Conv2dSpec) -> int:
-    """Elements of all arrays, which are copied if they do not lie in channels-last memory."""
-    return spec.n * (spec.c * spec.h * spec.w + spec.k * spec.p * spec.q) + spec.k * spec.c // spec.groups * spec.r * spec.s
-
-
 def _product_bytes(spec: Conv2dSpec, dtype: numpy.dtype, inputs: int, outputs: int, places: int) -> int:
     """The packed filters with the bias, and each thread's block and sums."""
     width = round_up(outputs // spec.groups, tile_columns(dtype))
     filters = spec.groups * width * (inputs // spec.groups * spec.r * spec.s + 1)
     room = _places(places, width, dtype.itemsize)
-    return dtype.itemsize * (filters + get_num_threads() * room * (pitch(SLICE, dtype) + width) + _copies(spec))
+    return dtype.itemsize * (filters + get_num_threads() * room * (pitch(SLICE, dtype) + width))
 
 
 def output_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
@@ -367,7 +362,7 @@ def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
     """The parts' sums, and on the way out two more; each thread's block and gradients."""
     cut = Parts.of(spec, dtype)
     sums = (cut.parts + 2) * spec.groups * cut.height * cut.slices * cut.panels * tile_columns(dtype)
-    return dtype.itemsize * (sums + get_num_threads() * DEPTH * (pitch(WIDE_SLICE, dtype) + cut.height) + _copies(spec))
+    return dtype.itemsize * (sums + get_num_threads() * DEPTH * (pitch(WIDE_SLICE, dtype) + cut.height))
 
 
 @algorithm("conv2d", backend="numba", workspace=output_workspace, paper=PAPER, channels_last=True, fuses=("relu",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +12,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from minivgg.inspect import Inspection
+    from minivgg.nn import Module
+    from minivgg.optim import Optimizer
 
 
 def summary(
     model: Annotated[str, typer.Argument(help="minivgg, vgg11, vgg11_lrn, vgg13, vgg16_1x1, vgg16, vgg19; _bn behind it for batch norm.")],
     input: Annotated[str, typer.Option(metavar="C,H,W", help="Size of one image.", show_default="3,224,224; 1,8,8 for minivgg")] = "",
     batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 1,
+    training: Annotated[str, typer.Option(metavar="OPTIMIZER", help="Also the peak memory of a training step, with sgd, momentum or adam.")] = "",
     plain: Annotated[bool, typer.Option("--plain", help="The table that torchsummary prints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -25,13 +30,14 @@ def summary(
 
         minivgg summary vgg16
         minivgg summary vgg11_bn --input 3,32,32 --batch 64
+        minivgg summary vgg16 --batch 8 --training momentum
         minivgg summary minivgg --json
     """
     from minivgg.cli.console import console, print_json
     from minivgg.cli.networks import build, read_size
     from minivgg.cli.progress import Status
-    from minivgg.inspect import inspect, summary_text
-    from minivgg.inspect.text import totals
+    from minivgg.inspect import inspect, summary_text, training_memory
+    from minivgg.inspect.text import totals, training_text
 
     size = read_size(input, model)
     with Status() as status:
@@ -41,15 +47,27 @@ def summary(
             text = summary_text(network, size)
         else:
             found = inspect(network, size, batch)
+            memory = training_memory(network, size, optimizer(training, network), batch) if training else None
     if plain:
         print(text)
     elif json:
-        print_json(found.as_dict())
+        print_json(found.as_dict() | ({"training_memory": memory.as_dict()} if memory else {}))
     else:
         out = console()
         out.print(summary_table(found))
-        for line in totals(found):
+        for line in [*totals(found), *(training_text(memory) if memory else [])]:
             out.print(line, soft_wrap=True)
+
+
+def optimizer(name: str, network: Module) -> Optimizer:
+    """One that remembers nothing, one tensor or two of a parameter's size; its other options cost no memory."""
+    from minivgg.errors import ArgumentError
+    from minivgg.optim import SGD, Adam
+
+    known: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "momentum": partial(SGD, momentum=0.9), "adam": Adam}
+    if name not in known:
+        raise ArgumentError("summary", f"--training takes {', '.join(known)}, got {name!r}")
+    return known[name](network.parameters())
 
 
 def summary_table(found: Inspection) -> Table:

@@ -12,7 +12,7 @@ from minivgg.backend import Array
 from minivgg.creation import ones, randn
 from minivgg.errors import ArgumentError
 from minivgg.nn import Module
-from minivgg.random import Generator
+from minivgg.random import Generator, default_generator
 
 Origin = Function | Tensor
 """Where a tensor came from: the node that made it, or itself if it is a leaf."""
@@ -56,6 +56,29 @@ def evaluation(model: Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextlib.contextmanager
+def as_in_training(model: Module) -> Iterator[None]:
+    """Training mode for a block; its modes, its statistics and the random numbers are put back."""
+    modes, random_state = [(module, module.training) for module in model.modules()], default_generator.get_state()
+    statistics = [(buffer.array, buffer.array.copy()) for buffer in model.buffers()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for array, before in statistics:
+            array[...] = before
+        default_generator.set_state(random_state)
+
+
+def read_examples(model: Module, input: Any, batch_size: int = 1) -> list[Tensor]:
+    """What ``inspect`` is given, as tensors: a tensor, a tuple of them, or sizes without the batch."""
+    if isinstance(input, Tensor):
+        return [input]
+    return list(input) if all(isinstance(part, Tensor) for part in input) else example_inputs(model, input, batch_size)
 
 
 def example_inputs(model: Module, sizes: Any, batch_size: int = 1) -> list[Tensor]:
@@ -108,13 +131,11 @@ def execute(model: Module, inputs: Sequence[Tensor]) -> Execution:
         for hook in hooks:
             hook.remove()
     nodes = recorded(outputs)
-    shapes = {tensor.grad_fn: tensor.shape for tensor in outputs if tensor.grad_fn is not None}
     for node in nodes:
-        shapes |= {edge[0]: edge[2] for edge in node.edges if edge is not None and isinstance(edge[0], Function) and edge[1] == 0}
         around = [call for call in calls if call.first < node.sequence < call.last]
         if around:
             max(around, key=lambda call: call.first).nodes.append(node)
-    return Execution(calls, nodes, shapes, inputs)
+    return Execution(calls, nodes, output_shapes(nodes, outputs), inputs)
 
 
 def recorded(outputs: Sequence[Tensor]) -> list[Function]:
@@ -127,6 +148,14 @@ def recorded(outputs: Sequence[Tensor]) -> list[Function]:
             found.add(node)
             stack.extend(edge[0] for edge in node.edges if edge is not None and isinstance(edge[0], Function))
     return sorted(found, key=lambda node: node.sequence)
+
+
+def output_shapes(nodes: Sequence[Function], outputs: Sequence[Tensor]) -> dict[Function, tuple[int, ...]]:
+    """The shape of each node's first output, as those that used it know it."""
+    shapes = {tensor.grad_fn: tensor.shape for tensor in outputs if tensor.grad_fn is not None}
+    for node in nodes:
+        shapes |= {edge[0]: edge[2] for edge in node.edges if edge is not None and isinstance(edge[0], Function) and edge[1] == 0}
+    return shapes
 
 
 def tensors_in(value: Any) -> list[Tensor]:

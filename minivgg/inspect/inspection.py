@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minivgg import registry
-from minivgg.autograd import Function, Tensor, no_grad
+from minivgg.autograd import Function, no_grad
 from minivgg.explanation import candidates
-from minivgg.inspect.execution import Call, Execution, Origin, example_inputs, execute, owner
+from minivgg.inspect.execution import Call, Execution, Origin, execute, owner, read_examples
 from minivgg.inspect.geometry import Field, receptive_fields, size_formula
 from minivgg.nn import Module
 from minivgg.spec import Conv2dSpec, LinearSpec, Pool2dSpec
@@ -112,9 +112,7 @@ def inspect(model: Module, input: Any, batch_size: int = 1) -> Inspection:
      ('ReLU', (1, 8, 8, 8), '', 0, '3x3'),
      ('MaxPool2d', (1, 8, 4, 4), '(8 + 2·0 - 2)/2 + 1 = 4', 0, '4x4')]
     """
-    examples = (
-        [input] if isinstance(input, Tensor) else list(input) if all(isinstance(part, Tensor) for part in input) else example_inputs(model, input, batch_size)
-    )
+    examples = read_examples(model, input, batch_size)
     execution = execute(model, examples)
     parameters = list(model.parameters())
     return Inspection(

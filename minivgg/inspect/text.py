@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minivgg.inspect.inspection import Inspection
+    from minivgg.inspect.training_memory import TrainingMemory
 
 MIB = 2**20
 
@@ -70,6 +71,16 @@ def totals(inspection: Inspection) -> list[str]:
         f"memory          {mib(inspection.activation_bytes)} MiB of outputs, {mib(inspection.saved_bytes)} MiB saved for backward, "
         f"{mib(inspection.workspace_bytes)} MiB of workspace at most",
     ]
+
+
+def training_text(memory: TrainingMemory) -> list[str]:
+    """The peak of a training step and what it is made of."""
+    parts = {
+        "parameters and buffers": memory.parameters, "the optimiser's state": memory.optimizer, "the batch": memory.batch,
+        "saved for backward": memory.saved, "gradients of parameters": memory.gradients, "the layer being computed": memory.passing,
+    }  # fmt: skip
+    made_of = " + ".join(f"{mib(size)} {name}" for name, size in parts.items())
+    return [f"training step   {mib(memory.peak)} MiB at its peak ({memory.where}):", f"                {made_of}"]
 
 
 def inspection_text(inspection: Inspection) -> str:

@@ -85,12 +85,12 @@ def fit(
             clock = time.perf_counter()
             for images, labels in _on_device_of(model, train_loader.batches(now.seed, start=now.batch)):
                 random_state = default_generator.get_state()
+                optimizer.zero_grad()  # before the graph grows: the last gradients are not needed any more
                 scores = model(images)
                 value = loss(scores, labels)
                 batch_loss = value.item()
                 fault = None if math.isfinite(batch_loss) else f"the loss is {batch_loss}"
                 if fault is None:
-                    optimizer.zero_grad()
                     value.backward()
                     fault = wrong_gradient(optimizer, model)
                 if fault is not None:
