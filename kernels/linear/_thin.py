@@ -6,8 +6,12 @@ from numba.core import cgutils
 from minivgg.kernels.common.loops import Cell
 from minivgg.kernels.common.simd import VECTOR_BYTES, emitter, integer
 
-WEIGHTS, ROWS = (4, 4) if VECTOR_BYTES == 64 else (2, 4)
+WEIGHTS, DOT_ROWS = (4, 4) if VECTOR_BYTES == 64 else (2, 4)
 """A tile of dot products: so many rows of the weight times so many rows of the input, each sum in a register."""
+
+
+AHEAD = 16
+"""Vectors between a weight and the one that is fetched meanwhile: the next row of the weight begins before the processor has guessed so."""
 
 
 def lane_sum(v, x):
@@ -26,6 +30,8 @@ def _dots(v, weights, rows, x, w, y, count, x_row, w_row, y_row):
     with cgutils.for_range(builder, builder.sdiv(count, integer(v.count))) as step:
         c = builder.mul(step.index, integer(v.count))
         cells = [v.load(v.at(w, builder.mul(w_row, integer(k)), c)) for k in range(weights)]
+        for k in range(weights):
+            v.prefetch(v.at(w, builder.mul(w_row, integer(k)), c, integer(AHEAD * v.count)))
         for n in range(rows):
             row = v.load(v.at(x, builder.mul(x_row, integer(n)), c))
             for k in range(weights):
@@ -37,8 +43,8 @@ def _dots(v, weights, rows, x, w, y, count, x_row, w_row, y_row):
 
 @emitter
 def dots(v, x, w, y, count, x_row, w_row, y_row):
-    """y[n, k] += Σ_c x[n, c] · w[k, c] for ROWS rows n and WEIGHTS rows k; ``count`` is a multiple of the lanes."""
-    _dots(v, WEIGHTS, ROWS, x, w, y, count, x_row, w_row, y_row)
+    """y[n, k] += Σ_c x[n, c] · w[k, c] for DOT_ROWS rows n and WEIGHTS rows k; ``count`` is a multiple of the lanes."""
+    _dots(v, WEIGHTS, DOT_ROWS, x, w, y, count, x_row, w_row, y_row)
 
 
 @emitter

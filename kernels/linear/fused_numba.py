@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy
 
+from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
-from minivgg.kernels.common.simd import VECTOR_BYTES, address, lanes
+from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, address, gemm_rows, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import parallel_blocks
-from minivgg.kernels.linear._thin import ROWS, WEIGHTS, dot, dots, dots_of_one_row, outer, outer_past_the_cache
+from minivgg.kernels.linear._thin import DOT_ROWS, WEIGHTS, dot, dots, dots_of_one_row, outer, outer_past_the_cache
 from minivgg.registry import algorithm
 from minivgg.spec import LinearSpec
 
@@ -23,6 +24,9 @@ FEW = 16
 
 CELLS = 16384
 """Elements of all rows of the input together that are worked with at a time, so that they stay in a core's cache."""
+
+DEPTH = 16
+"""Rows of the weight that the input gradient reads side by side."""
 
 BLOCK = 64
 """Rows of the weight of a work item."""
@@ -45,9 +49,9 @@ def outputs(x, w, b, y, first, last, chunk, lanes):  # pragma: no cover compiled
             weights = address(w) + size * (k * columns + c)
             n = 0  # rows done
             if k + WEIGHTS <= last:
-                while n + ROWS <= rows:
+                while n + DOT_ROWS <= rows:
                     dots(zero, address(x) + size * (n * columns + c), weights, address(y) + size * (n * features + k), count, columns, columns, features)
-                    n += ROWS
+                    n += DOT_ROWS
                 while n < rows:
                     dots_of_one_row(zero, address(x) + size * (n * columns + c), weights, address(y) + size * (n * features + k), count, columns)
                     n += 1
@@ -63,22 +67,29 @@ def outputs(x, w, b, y, first, last, chunk, lanes):  # pragma: no cover compiled
 
 
 @compiled
-def input_gradients(dy, w, dx, first, last):  # pragma: no cover compiled
-    """dx[:, first:last] = dy · w[:, first:last]."""
-    rows, features = dy.shape
-    dx[:, first:last] = 0
-    whole = features // 4 * 4
-    for k in range(0, whole, 4):
-        w0, w1, w2, w3 = w[k, first:last], w[k + 1, first:last], w[k + 2, first:last], w[k + 3, first:last]
-        for n in range(rows):
-            d0, d1, d2, d3 = dy[n, k], dy[n, k + 1], dy[n, k + 2], dy[n, k + 3]
-            row = dx[n, first:last]
-            for c in range(row.size):
-                row[c] += (d0 * w0[c] + d1 * w1[c]) + (d2 * w2[c] + d3 * w3[c])
-    for k in range(whole, features):
-        for n in range(rows):
-            for c in range(first, last):
-                dx[n, c] += dy[n, k] * w[k, c]
+def input_gradients(dy, w, dx, sums, first, last, rows, columns):  # pragma: no cover compiled
+    """dx[:, first:last] = dy · w[:, first:last], DEPTH rows of w after the other, in register tiles of so many rows and columns.
+
+    ``dy`` has rows of zeros behind its own, so that it fills the tiles; ``sums`` (rows of dy, last - first) stays in the cache.
+    """
+    zero, size = w.dtype.type(0), w.itemsize
+    features, row, width = w.shape[0], w.shape[1], sums.shape[1]
+    whole = first + (last - first) // columns * columns
+    sums[...] = 0
+    for k in range(0, features, DEPTH):
+        depth = min(DEPTH, features - k)
+        for c in range(first, whole, columns):
+            for n in range(0, dy.shape[0], rows):
+                tile = address(sums) + size * (n * width + c - first)
+                gemm_rows(
+                    zero, rows, address(dy) + size * (n * features + k), address(w) + size * (k * row + c), tile, tile,
+                    depth, features, 1, row, width, width,
+                )  # fmt: skip
+        for j in range(k, k + depth):
+            for n in range(dx.shape[0]):
+                for c in range(whole, last):
+                    sums[n, c - first] += dy[n, j] * w[j, c]
+    dx[:, first:last] = sums[: dx.shape[0], : last - first]
 
 
 @compiled
@@ -108,9 +119,9 @@ def weight_gradients(dy, x, dw, first, last, chunk, lanes, stream):  # pragma: n
 # The records ----------------------------------------------------------------------------------------------------------
 
 
-def _chunk(spec: LinearSpec) -> int:
-    """Columns of the weight that are taken at a time: CELLS over the rows, in whole cache lines."""
-    return max(CELLS // max(spec.n, 1) // 64 * 64, 64)
+def _chunk(rows: int) -> int:
+    """Columns of the weight that are taken at a time: CELLS over the rows of the input, in whole cache lines."""
+    return max(CELLS // max(rows, 1) // 64 * 64, 64)
 
 
 def _few_rows(spec: LinearSpec, dtype: numpy.dtype) -> str | None:
@@ -118,8 +129,8 @@ def _few_rows(spec: LinearSpec, dtype: numpy.dtype) -> str | None:
 
 
 def _copies(spec: LinearSpec, dtype: numpy.dtype) -> int:
-    """Copies of what does not lie row by row."""
-    return dtype.itemsize * (spec.n * (spec.c + spec.k) + spec.c * spec.k + spec.k)
+    """Copies of what does not lie row by row, and what fills the tiles."""
+    return dtype.itemsize * (2 * round_up(spec.n, ROWS) * (spec.c + spec.k) + spec.c * spec.k + spec.k)
 
 
 def _rows(x: numpy.ndarray) -> numpy.ndarray:
@@ -138,13 +149,24 @@ def _into_rows(out: numpy.ndarray, compute: Callable[[numpy.ndarray], None]) -> 
 def linear(spec, x, w, b, y):
     x, w = _rows(x), _rows(w)
     b = numpy.zeros(spec.k, w.dtype) if b is None else _rows(b)
-    _into_rows(y, lambda y: parallel_blocks(lambda first, last: outputs(x, w, b, y, first, last, _chunk(spec), lanes(w.dtype)), spec.k, BLOCK))
+    _into_rows(y, lambda y: parallel_blocks(lambda first, last: outputs(x, w, b, y, first, last, _chunk(spec.n), lanes(w.dtype)), spec.k, BLOCK))
 
 
 @algorithm("linear_grad_input", backend="numba", workspace=_copies, supports=_few_rows)
 def linear_grad_input(spec, dy, w, dx):
-    dy, w = _rows(dy), _rows(w)
-    _into_rows(dx, lambda dx: parallel_blocks(lambda first, last: input_gradients(dy, w, dx, first, last), spec.c, _chunk(spec)))
+    w, tiles = _rows(w), max(-(-spec.n // ROWS), 1)
+    rows = max(-(-spec.n // tiles), ROWS // 2)
+    padded = numpy.zeros((tiles * rows, spec.k), w.dtype)
+    padded[: spec.n] = dy
+
+    def compute(dx):
+        def work(first, last):
+            sums = empty((tiles * rows, round_up(last - first, tile_columns(w.dtype))), w.dtype)
+            input_gradients(padded, w, dx, sums, first, last, rows, tile_columns(w.dtype))
+
+        parallel_blocks(work, spec.c, _chunk(len(padded)))
+
+    _into_rows(dx, compute)
 
 
 @algorithm("linear_grad_weight", backend="numba", workspace=_copies, supports=_few_rows)
@@ -154,6 +176,6 @@ def linear_grad_weight(spec, dy, x, dw):
     def compute(dw):
         aligned = dw.ctypes.data % VECTOR_BYTES == 0 and spec.c * dw.itemsize % VECTOR_BYTES == 0
         stream = aligned and dw.nbytes >= STREAM
-        parallel_blocks(lambda first, last: weight_gradients(dy, x, dw, first, last, _chunk(spec), lanes(dw.dtype), stream), spec.k, BLOCK)
+        parallel_blocks(lambda first, last: weight_gradients(dy, x, dw, first, last, _chunk(spec.n), lanes(dw.dtype), stream), spec.k, BLOCK)
 
     _into_rows(dw, compute)
