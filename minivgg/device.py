@@ -7,6 +7,7 @@ its current stream, in the order of the calls, and do not wait for one another; 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections import deque
@@ -103,6 +104,27 @@ def moved(array: Array, device: str, operation: str = "to") -> Array:
         return to_numpy(array)
     with made_on(operation, device) as cupy:
         return cupy.asarray(array, blocking=True) if isinstance(array, numpy.ndarray) else array.copy()
+
+
+def may_look(array: Array) -> bool:
+    """Whether the host may look at numbers now, to check them: not those of a device while its stream is captured (``minivgg.graph``)."""
+    return isinstance(array, (numpy.ndarray, numpy.generic)) or not sys.modules["cupy"].cuda.get_current_stream().is_capturing()
+
+
+def table(numbers: numpy.ndarray, like: Array) -> Array:
+    """Numbers that the host knows (indices, divisors) where ``like`` lies; kept there, so that a second call copies nothing.
+
+    >>> table(numpy.arange(3), numpy.zeros(1))
+    array([0, 1, 2])
+    """
+    if isinstance(like, numpy.ndarray):
+        return numbers
+    return _on_device(sys.modules["cupy"], like.device.id, numbers.tobytes(), numbers.dtype, numbers.shape)
+
+
+@functools.lru_cache(256)
+def _on_device(cupy: Any, device: int, elements: bytes, dtype: numpy.dtype, shape: tuple[int, ...]) -> Array:
+    return moved(numpy.frombuffer(elements, dtype).reshape(shape), f"cuda:{device}")
 
 
 # Copies that the host does not wait for -------------------------------------------------------------------------------

@@ -13,6 +13,14 @@ import emulator
 import numpy
 import strict_cuda
 
+CALLS = set()
+"""What was called since the start, as in "cupy.sum(1, axis)": one positional argument, and axis by name."""
+
+
+def note(name, args, kwargs=()):
+    CALLS.add(f"{name}({', '.join([str(len(args)), *sorted(kwargs)])})")
+
+
 STATE = strict_cuda.Cuda()
 """Of the device that arrays lie on; ``module()`` begins anew."""
 
@@ -63,11 +71,12 @@ class ndarray:
         value = getattr(self._inner, name)
         if callable(value):
             if name in CHANGES:
-                return lambda *args: STATE.change(lambda: value(*map(unwrap, args)))
+                return lambda *args: note(f"ndarray.{name}", args) or STATE.change(lambda: value(*map(unwrap, args)))
             if name in ON_THE_HOST:
                 STATE.waits(name)
+                note(f"ndarray.{name}", ())
                 return value
-            return lambda *args, **kwargs: computed(value, args, kwargs, self)
+            return lambda *args, **kwargs: note(f"ndarray.{name}", args, kwargs) or computed(value, args, kwargs, self)
         return wrap(value, self) if isinstance(value, numpy.ndarray) else value
 
     def __getitem__(self, index):
@@ -164,26 +173,41 @@ class _Namespace(types.ModuleType):
         function = getattr(numpy, name)
         if isinstance(function, type) or not callable(function):
             return function
-        return self._wrapped(function)
+        return self._wrapped(function, name)
 
     @staticmethod
-    def _wrapped(function):
+    def _wrapped(function, name):
         def call(*args, **kwargs):
+            note(f"cupy.{name}", args, kwargs)
             if function in SIZE_BY_VALUE:
                 STATE.waits(function.__name__)
             return computed(function, args, kwargs, args[0] if args and isinstance(args[0], ndarray) else None)
 
         if function in CHANGES_FIRST:
-            return lambda a, *args, **kwargs: _changed(function, a, *args, **kwargs)
-        if isinstance(function, numpy.ufunc):
-            call.at = lambda a, *args: _changed(function.at, a, *args)
+            return lambda *args, **kwargs: note(f"cupy.{name}", args, kwargs) or _changed(function, *args, **kwargs)
         return call
 
-    class fft(metaclass=type("_Fft", (type,), {"__getattr__": lambda cls, name: _Namespace._wrapped(getattr(numpy.fft, name))})):
-        """``cupy.fft``."""
+    @property
+    def fft(self):
+        return _Folder(numpy.fft)
+
+    @property
+    def linalg(self):
+        return _Folder(numpy.linalg)
 
     class ogrid(metaclass=type("_Grid", (type,), {"__getitem__": lambda cls, key: wrap(list(numpy.ogrid[key]), None)})):
         """``cupy.ogrid``."""
+
+
+class _Folder:
+    """``cupy.fft``, ``cupy.linalg``."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __getattr__(self, name):
+        folder = self.module.__name__.rpartition(".")[2]
+        return _Namespace._wrapped(getattr(self.module, name), f"{folder}.{name}")
 
 
 class RawModule(emulator.RawModule):

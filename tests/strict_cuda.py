@@ -80,6 +80,9 @@ class Cuda(types.SimpleNamespace):
             def synchronize(self):
                 state.waits("synchronize")
 
+            def is_capturing(self):
+                return state.capture is not None
+
             def begin_capture(self, mode=None):
                 assert state.capture is None
                 state.capture = []

@@ -399,6 +399,28 @@ def test_a_run_goes_on_on_the_other_device(cupy, tmp_path):
     assert evaluate(moved, DataLoader(data(), 5)).accuracy == evaluate(model, DataLoader(data(), 5)).accuracy
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_vgg_on_either_device(training, cupy):
+    """Every kind of layer of the paper's networks, with few channels: scores, loss, every gradient and buffer."""
+    results = {}
+    for device in ("cpu", "cuda"):
+        minivgg.manual_seed(0)
+        features = minivgg.models.make_layers("4 LRN M 8 M 8 8/1 M 8 8 M", batch_norm=True)
+        model = nn.Sequential(features, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 2))
+        model.double().to(device).train(training)
+        minivgg.manual_seed(1)
+        images, labels = minivgg.randn(2, 3, 32, 32, dtype="float64", device=device), minivgg.tensor([0, 1], device=device)
+        scores = model(images)
+        loss = nn.functional.cross_entropy(scores, labels, label_smoothing=0.1)
+        loss.backward()
+        results[device] = [scores, loss, *(parameter.grad for parameter in model.parameters()), *model.buffers()]
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        results[device] += [parameter.grad for parameter in model.parameters()]
+    assert all(map(lies_on_device, results["cuda"]))
+    for expected, got in zip(results["cpu"], results["cuda"], strict=True):
+        close(got.detach().cpu().numpy(), expected.detach().numpy())
+
+
 # The loader -----------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from minivgg.backend import Array, namespace
+from minivgg.device import table
 from minivgg.registry import algorithm
 from minivgg.spec import Pool2dSpec
 
@@ -76,7 +77,7 @@ def max_pool2d(spec: Pool2dSpec, x: Array, out: Array, numbers: Array | None) ->
         for (p, h), (q, w) in taps:
             xp.maximum(out[:, :, p, q], x[:, :, h, w], out=out[:, :, p, q])
         return
-    numbers[...] = xp.asarray(_first_inside(spec))
+    numbers[...] = table(_first_inside(spec), x)
     for images in _blocks(spec.n, spec.c * spec.p * spec.q):
         _max_of_block(taps, x[images], out[images], numbers[images])
 
@@ -119,16 +120,16 @@ def max_pool2d_grad_input(spec: Pool2dSpec, grad: Array, numbers: Array, out: Ar
 # Average --------------------------------------------------------------------------------------------------------------
 
 
-def _divisors(spec: Pool2dSpec, xp: Any, dtype: numpy.dtype) -> Array:
+def _divisors(spec: Pool2dSpec, x: Array) -> Array:
     """What each window's sum is divided by, (P, Q): its rows times its columns, of those that count."""
     if spec.divisor_override is not None:
-        return xp.full((1, 1), spec.divisor_override, dtype=dtype)
+        return namespace(x).full((1, 1), spec.divisor_override, dtype=x.dtype)
     counts = []
     for size, outputs, kernel, stride, padding in zip((spec.h, spec.w), (spec.p, spec.q), spec.kernel, spec.stride, spec.padding, strict=True):
         begin = numpy.arange(outputs) * stride - padding
         low, high = (-padding, size + padding) if spec.count_include_pad else (0, size)
         counts.append(numpy.minimum(begin + kernel, high) - numpy.maximum(begin, low))
-    return xp.asarray((counts[0][:, None] * counts[1]).astype(dtype))
+    return table((counts[0][:, None] * counts[1]).astype(x.dtype), x)
 
 
 def _average_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
@@ -139,7 +140,7 @@ def _average_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
 @algorithm("avg_pool2d", workspace=_average_workspace, supports=_reasonable)
 def avg_pool2d(spec: Pool2dSpec, x: Array, out: Array) -> None:
     xp = namespace(x)
-    divisors = _divisors(spec, xp, x.dtype)
+    divisors = _divisors(spec, x)
     for images in _blocks(spec.n, spec.c * spec.p * spec.w):
         source, result = x[images], out[images]
         rows = xp.zeros_like(source, shape=(*source.shape[:2], spec.p, spec.w))
@@ -159,7 +160,7 @@ def _grad_workspace(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
 @algorithm("avg_pool2d_grad_input", exact=False, workspace=_grad_workspace, supports=_reasonable)
 def avg_pool2d_grad_input(spec: Pool2dSpec, grad: Array, out: Array) -> None:
     xp = namespace(grad)
-    divisors = _divisors(spec, xp, grad.dtype)
+    divisors = _divisors(spec, grad)
     for images in _blocks(spec.n, spec.c * spec.p * spec.w):
         source, result = grad[images] / divisors, out[images]
         rows = xp.zeros_like(source, shape=(*source.shape[:2], spec.p, spec.w))

@@ -10,9 +10,11 @@ import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import Array, namespace
+from minivgg.device import table
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.adaptive_avg_pool2d import bins, read_output_size
 from minivgg.ops.arguments import check_flags
+from minivgg.ops.scatter import scatter_add
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -45,7 +47,7 @@ class ScatterPlanes(Function):
         start = xp.arange(n).reshape(n, 1, 1, 1) * image + xp.arange(c).reshape(1, c, 1, 1) * plane
         positions = start + (indices if element == 1 else indices * element)
         memory = xp.zeros(n * c * area, x.dtype)
-        xp.add.at(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))
+        scatter_add(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))
         return memory.reshape(n, *size, c).transpose(0, 3, 1, 2) if channels_last else memory.reshape(n, c, *size)
 
     def backward(self, grad):
@@ -77,7 +79,7 @@ def _largest(x: Array, places: Array, axis: int, outputs: int) -> tuple[Array, A
     edges = numpy.array(bins(x.shape[axis], outputs), dtype="int64").reshape(outputs, 2)
     values = places_of_values = None
     for t in range(max((stop - start for start, stop in edges), default=1)):
-        cells = xp.asarray(numpy.minimum(edges[:, 0] + t, edges[:, 1] - 1))
+        cells = table(numpy.minimum(edges[:, 0] + t, edges[:, 1] - 1), x)
         value, place = xp.take(x, cells, axis), xp.take(places, cells, axis)
         if values is None:
             values, places_of_values = value, xp.broadcast_to(place, value.shape)

@@ -35,15 +35,16 @@ def _cross_entropy(spec, x, target, losses, tops, logs):
     if spec.label_smoothing:
         losses *= 1 - spec.label_smoothing
         losses += spec.label_smoothing * (logs - shifted.mean(1))
-    losses[target < 0] = 0
+    xp.copyto(losses, 0, where=target < 0)
 
 
 @formula("cross_entropy_grad")
 def _cross_entropy_grad(spec, x, target, tops, logs, scale, dx):
-    dx[...] = namespace(x).exp((x - tops[:, None]) - logs[:, None])
+    xp = namespace(x)
+    dx[...] = xp.exp((x - tops[:, None]) - logs[:, None])
     dx -= _shares(spec, target, dx)
     dx *= scale[:, None]
-    dx[target < 0] = 0
+    xp.copyto(dx, 0, where=(target < 0)[:, None])
 
 
 def _shares(spec, target, like):
@@ -61,7 +62,9 @@ class CrossEntropy(Function):
     """
 
     def forward(self, x, target, smoothing, divisor):
-        self.spec, self.divisor = Problem(x.shape, smoothing), None if divisor is None else max(divisor, 1)  # 0: all rows are ignored, and have no gradient
+        self.spec, self.divisor = Problem(x.shape, smoothing), None
+        if divisor is not None:  # 0: all rows are ignored, and have no gradient
+            self.divisor = max(divisor, 1) if isinstance(divisor, int) else namespace(x).maximum(divisor, 1)
         losses, tops, logs = (empty((x.shape[0],), x.dtype, x) for _ in range(3))
         kernel("cross_entropy", self.spec, x)(self.spec, x, target, losses, tops, logs)
         self.save_for_backward(x, target, tops, logs)
@@ -121,7 +124,8 @@ def _without_weights(input: Tensor, axis: int, targets: ClassTargets, reduction:
     index = targets.index if targets.ignored is None else namespace(targets.index).where(targets.ignored, -1, targets.index.squeeze(axis))
     others = [dim for dim in range(input.ndim) if dim != axis]
     rows = input if input.ndim == 2 else input.permute(*others, axis).reshape(-1, input.shape[axis])
-    divisor = {"none": None, "sum": 1, "mean": targets.count}[reduction]
+    count = targets.count.array if isinstance(targets.count, Tensor) else targets.count
+    divisor = {"none": None, "sum": 1, "mean": count}[reduction]
     loss = CrossEntropy.apply(rows, index.reshape(-1), label_smoothing, divisor)
     return loss if divisor is not None else loss.reshape(input.shape[:axis] + input.shape[axis + 1 :])
 

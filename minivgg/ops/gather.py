@@ -8,10 +8,12 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
+from minivgg.device import may_look
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.ops.cast import to
 from minivgg.ops.reduce import dims_of
+from minivgg.ops.scatter import scatter_add
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -36,7 +38,7 @@ class ScatterAdd(Function):
         out = xp.zeros(shape, x.dtype)
         places = list(xp.ogrid[tuple(slice(size) for size in index.shape)])
         places[axis] = index
-        xp.add.at(out, tuple(places), x)
+        scatter_add(out, tuple(places), x)
         return out
 
     def backward(self, grad):
@@ -62,7 +64,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if not input.ndim:
         return gather(input.reshape(1), 0, index.reshape(1)).reshape(())
     (axis,) = dims_of("gather", input.ndim, read_int("gather", "dim", dim))
-    if index.array.size and not 0 <= int(index.array.min()) <= int(index.array.max()) < input.shape[axis]:
+    if index.array.size and may_look(index.array) and not 0 <= int(index.array.min()) <= int(index.array.max()) < input.shape[axis]:
         raise ArgumentError("gather", f"indices must lie in [0, {input.shape[axis] - 1}], got {int(index.array.min())} to {int(index.array.max())}")
     for i, (have, wanted) in enumerate(zip(input.shape, index.shape, strict=True)):
         if i != axis and wanted > have:

@@ -13,12 +13,13 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import Array, device_of, is_array, namespace
-from minivgg.device import moved
+from minivgg.device import may_look, moved
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.cast import to
 from minivgg.ops.inplace import in_place
 from minivgg.ops.promotion import as_tensor
 from minivgg.ops.reduce import sum_to
+from minivgg.ops.scatter import scatter_add
 from minivgg.ops.where import keep
 from minivgg.registry import ErrorSample, Operation, Sample
 
@@ -46,7 +47,7 @@ class Put(Function):
         if advanced is None:
             out[basic] = x
         else:
-            xp.add.at(out[basic], advanced, x)  # a place that is read twice gets two gradients
+            scatter_add(out[basic], advanced, x)  # a place that is read twice gets two gradients
         return out
 
     def backward(self, grad):
@@ -111,6 +112,21 @@ def read_index(operation: str, index: Any, device: str) -> tuple[Index, Index | 
     return tuple(basic), tuple(advanced) if any(map(is_array, advanced)) else None
 
 
+def _check_range(operation: str, input: Tensor, basic: Index, advanced: Index | None) -> None:
+    """NumPy refuses indices beyond the end by itself; CuPy would count on from the beginning."""
+    if advanced is None or isinstance(input.array, numpy.ndarray) or not may_look(input.array):
+        return
+    sizes = input.array[basic].shape
+    spans = [0 if part is Ellipsis else part.ndim if is_array(part) and part.dtype.kind == "b" else 1 for part in advanced]
+    axis = 0
+    for part, span in zip(advanced, spans, strict=True):
+        if is_array(part) and part.dtype.kind != "b" and part.size:
+            low, high, size = int(part.min()), int(part.max()), sizes[axis]
+            if low < -size or high >= size:
+                raise OutOfRangeError(operation, f"index {high if high >= size else low} is out of bounds for axis {axis} with size {size}", input=input.shape)
+        axis += span if part is not Ellipsis else len(sizes) - sum(spans)
+
+
 class OutOfRangeError(ArgumentError, IndexError):
     """An index beyond the end; iteration over a tensor and a user's ``except IndexError`` rely on the second base."""
 
@@ -125,6 +141,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     (tensor([1, 2]), tensor([4, 5]))
     """
     basic, advanced = read_index("getitem", index, input.device)
+    _check_range("getitem", input, basic, advanced)
     try:
         return Get.apply(input, basic, advanced)
     except IndexError as error:
@@ -142,6 +159,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     tensor([0., 1., 2.])
     """
     basic, advanced = read_index("setitem", index, input.device)
+    _check_range("setitem", input, basic, advanced)
     value = to(as_tensor(value, like=input), dtype=input.dtype, device=input.device)
     try:
         in_place(Set, input, value, basic, advanced)

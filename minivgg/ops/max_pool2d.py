@@ -10,6 +10,7 @@ import numpy
 
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import Array, device_of, empty_like, namespace
+from minivgg.device import table
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import check_flags, check_floating
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
@@ -63,13 +64,12 @@ class PickCells(Function):
 
 def positions(spec: Pool2dSpec, numbers: Array) -> Array:
     """h·W + w, int64, of each window's cell of that number."""
-    xp = namespace(numbers)
     begin, reach = [], []
     for axis, outputs in enumerate((spec.p, spec.q)):
         begin.append(numpy.arange(outputs) * spec.stride[axis] - spec.padding[axis])
         reach.append(numpy.arange(spec.kernel[axis]) * spec.dilation[axis])
-    windows = xp.asarray(begin[0][:, None] * spec.w + begin[1])
-    cells = xp.asarray((reach[0][:, None] * spec.w + reach[1]).ravel())
+    windows = table(begin[0][:, None] * spec.w + begin[1], numbers)
+    cells = table((reach[0][:, None] * spec.w + reach[1]).ravel(), numbers)
     return cells[numbers] + windows
 
 

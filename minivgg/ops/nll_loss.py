@@ -11,6 +11,7 @@ import numpy
 
 from minivgg.autograd import Tensor
 from minivgg.backend import Array, namespace
+from minivgg.device import may_look
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import read_int
 from minivgg.ops.gather import Gather
@@ -78,10 +79,14 @@ def read_class_targets(operation: str, input: Tensor, target: Any, weight: Any, 
     if not classes and index.size:
         raise ShapeError(operation, f"an input of no classes has no class indices, not even ignored ones, got {index.size} (input {input.shape})")
     wrong = ((index < 0) | (index >= classes)) & ~ignored
-    if wrong.any():
+    if may_look(wrong) and wrong.any():
         raise ArgumentError(operation, f"class indices must lie in [0, {classes - 1}] or be ignore_index {ignore_index}, got {int(index[wrong][0])}")
-    count: int | Tensor = int(index.size - ignored.sum())
-    if count == index.size:
+    count: int | Tensor
+    if isinstance(index, numpy.ndarray):
+        count = int(index.size - ignored.sum())
+    else:  # the host does not wait for a number that only the device needs
+        count = Tensor((~ignored).sum(dtype=input.dtype))
+    if isinstance(count, int) and count == index.size:
         ignored = None
     else:
         index = xp.where(ignored, 0, index)

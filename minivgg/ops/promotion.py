@@ -35,7 +35,7 @@ def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
         return Tensor(value)
     xp = namespace(like.array) if like is not None else numpy
     dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
-    return Tensor(xp.asarray(value, dtype=dtype))
+    return Tensor(numpy.asarray(value, dtype=dtype) if xp is numpy else xp.full((), value, dtype))  # not a copy from the host
 
 
 def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> tuple[Tensor, Tensor]:
@@ -106,6 +106,6 @@ def _wrap(operation: str, value: Any, other: Any) -> Tensor:
     if dtype == "float32" and abs(value) > LARGEST:
         value = math.copysign(math.inf, value)  # what the cast gives, without NumPy's warning
     try:
-        return Tensor(namespace(like).asarray(value, dtype=dtype))
+        return Tensor(numpy.asarray(value, dtype=dtype) if isinstance(like, numpy.ndarray) else namespace(like).full((), value, dtype))
     except OverflowError:
         raise ArgumentError(operation, f"{value} does not fit into {dtype}") from None

@@ -73,7 +73,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
         raise DtypeError("masked_fill", f"the mask must be boolean, got {mask.dtype}")
     if not isinstance(value, Tensor | int | float | numpy.number | numpy.bool_):
         raise DtypeError("masked_fill", f"the value must be a number or a tensor without dimensions, got {value!r}")
-    fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).asarray(value))
+    fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).full((), value, input.dtype))
     if fill.ndim:
         raise ShapeError("masked_fill", f"the value must be a number or have no dimensions, got shape {fill.shape}; use where()")
     check_broadcast("masked_fill", input.shape, mask.shape)

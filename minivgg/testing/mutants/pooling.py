@@ -85,7 +85,7 @@ MUTANTS: list[Mutant] = [
     ),
     mutant(
         "bins that share their largest cell overwrite each other", "adaptive_max_pool2d", "minivgg.ops.adaptive_max_pool2d:ScatterPlanes.forward",
-        "xp.add.at(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))",
+        "scatter_add(memory, positions.transpose(axes).reshape(-1), x.transpose(axes).reshape(-1))",
         "memory[positions.transpose(axes).reshape(-1)] = x.transpose(axes).reshape(-1)",
         lambda: call(F.adaptive_max_pool2d, normal(1, 2, 5, 5), 4), "overwritten instead of added",
     ),

@@ -71,12 +71,12 @@ MUTANTS: list[Mutant] = [
     ),
     mutant(
         "an element that is read twice gets one gradient", "getitem", OPS + "indexing:Put.forward",
-        "xp.add.at(out[basic], advanced, x)", "out[basic][advanced] = x",
+        "scatter_add(out[basic], advanced, x)", "out[basic][advanced] = x",
         lambda: call(indexing.getitem, normal(4, 2), numpy.array([2, 0, 2])), "overwritten instead of added",
     ),
     mutant(
         "an element that is read twice gets one gradient", "gather", OPS + "gather:ScatterAdd.forward",
-        "xp.add.at(out, tuple(places), x)", "out[tuple(places)] = x",
+        "scatter_add(out, tuple(places), x)", "out[tuple(places)] = x",
         lambda: call(gather, normal(3, 4), 1, Tensor(numpy.array([[0, 0, 1], [3, 3, 3], [1, 2, 1]]))), "overwritten instead of added",
     ),
     mutant(
