@@ -147,25 +147,25 @@ def _picky(operation, sentence):
 # The policy -----------------------------------------------------------------------------------------------------------
 
 
-POLICY = [  # problem, what "auto" takes on the processor (in each direction, where they differ), and among the array-namespace algorithms
-    ("n1 c64 h224 w224 k64 r3 p1", "winograd_f4", "im2col"),
-    ("n64 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),
-    ("n1 c512 h14 w14 k512 r3 p1", "winograd_f2", "im2col"),  # 16 tiles of 4x4 for each filter
-    ("n2 c512 h14 w14 k512 r3 p1", "winograd_f2", "im2col"),
-    ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),
-    ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "im2col"),  # few tiles, but few filters, too
-    ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "im2col"),
-    ("n1 c3 h224 w224 k64 r3 p1", "direct", "im2col"),
-    ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "im2col"),
-    ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "kn2row"),  # 3136 columns of 14400
-    ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "im2col"),  # phases of a stride
-    ("n8 c512 h7 w7 k2048 r1", "implicit_gemm", "im2col"),  # rows that fill half a tile
-    ("n1 c16 h32 w32 k16 r5 p2", "direct", "im2col"),  # too few channels for a copy
-    ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), "im2col"),
+POLICY = [  # problem, what "auto" takes on the processor (in each direction, where they differ), and on a GPU
+    ("n1 c64 h224 w224 k64 r3 p1", "winograd_f4", "implicit_gemm"),
+    ("n64 c512 h14 w14 k512 r3 p1", "winograd_f4", "implicit_gemm"),
+    ("n1 c512 h14 w14 k512 r3 p1", "winograd_f2", "implicit_gemm"),  # 16 tiles of 4x4 for each filter
+    ("n2 c512 h14 w14 k512 r3 p1", "winograd_f2", "implicit_gemm"),
+    ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "implicit_gemm"),
+    ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "implicit_gemm"),  # few tiles, but few filters, too
+    ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "implicit_gemm"),
+    ("n1 c3 h224 w224 k64 r3 p1", "direct", "implicit_gemm"),
+    ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "implicit_gemm"),
+    ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "implicit_gemm"),  # 3136 columns of 14400
+    ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "implicit_gemm"),  # phases of a stride
+    ("n8 c512 h7 w7 k2048 r1", "implicit_gemm", "implicit_gemm"),  # rows that fill half a tile
+    ("n1 c16 h32 w32 k16 r5 p2", "direct", "implicit_gemm"),  # too few channels for a copy
+    ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), "implicit_gemm"),
     ("n8 c64 h64 w64 k64 r31 p15", "fft", "fft"),
-    ("n256 c512 h14 w14 k512 r3 p1", "winograd_f4", "im2col"),  # many multiply-adds a point, but few taps
-    ("n1 c512 h7 w7 k4096 r7", None, "im2col"),  # a linear layer: one long column
-    ("n1 c512 h256 w256 k1 r256", None, "kn2row"),  # a column that im2col refuses
+    ("n256 c512 h14 w14 k512 r3 p1", "winograd_f4", "implicit_gemm"),  # many multiply-adds a point, but few taps
+    ("n1 c512 h7 w7 k4096 r7", None, ("implicit_gemm", "implicit_gemm", "im2col")),  # a linear layer: one long column
+    ("n1 c512 h256 w256 k1 r256", None, ("kn2row", "implicit_gemm", "implicit_gemm")),  # a column that im2col refuses
 ]
 
 
@@ -173,8 +173,8 @@ POLICY = [  # problem, what "auto" takes on the processor (in each direction, wh
 @pytest.mark.parametrize(("problem", "on_cpu", "on_gpu"), POLICY)
 def test_auto_takes(problem, on_cpu, on_gpu, direction):
     spec = Conv2dSpec.parse(problem)
-    on_cpu = on_cpu[DIRECTIONS.index(direction)] if isinstance(on_cpu, tuple) else on_cpu
     for device, name in (("cpu", on_cpu), ("cuda:0", on_gpu)):
+        name = name[DIRECTIONS.index(direction)] if isinstance(name, tuple) else name
         chosen = select(direction, spec, float32, device=device).name
         assert chosen == name or name is None
         assert minivgg.explain(spec, direction, device=device).chosen == chosen

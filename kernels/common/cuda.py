@@ -85,8 +85,8 @@ class Program:
 class Kernel:
     """A function of a program: call it with the number of blocks, the threads of each, and its arguments.
 
-    Arguments are CuPy arrays (passed as pointers to their first elements), None (a null pointer), Python ints (an ``int``)
-    and NumPy scalars (as they are: ``x.dtype.type(0.5)``). It runs on the device of the arrays, in its current stream.
+    Arguments are CuPy arrays (passed as pointers to their first elements), None (a null pointer), Python ints (an ``int``),
+    NumPy scalars (as they are: ``x.dtype.type(0.5)``) and a ``struct``. It runs on the device of the arrays, in its current stream.
     """
 
     def __init__(self, program: Program, name: str, constants: Constants) -> None:
@@ -142,6 +142,15 @@ def _pasted(path: Path, already: set[str]) -> str:
             beside = path.with_name(header[1])
             lines += [_pasted(beside if beside.is_file() else HEADERS / header[1], already), f'#line {number + 1} "{path.name}"']
     return "\n".join(lines)
+
+
+def struct(**fields: int) -> numpy.ndarray:
+    """A C++ ``struct`` of ``int``\\ s in this order, to be passed by value.
+
+    >>> struct(height=3, width=4).itemsize
+    8
+    """
+    return numpy.array([tuple(fields.values())], [(name, "int32") for name in fields])
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -38,13 +38,13 @@ def _by_shape(implicit: bool, why: str) -> list[tuple[str, str]]:
     return [DIRECT, ("implicit_gemm", "compiled: a matrix product that packs its blocks out of the image")]
 
 
-@policy("conv2d")
+@policy("conv2d", "cpu")
 def choose(spec, dtype):
     """The algorithms in order of preference, each with the reason."""
     return _ranked(spec, _by_shape(*_rows_wasted(spec.q, min(spec.c, spec.k) // spec.groups)))
 
 
-@policy("conv2d_grad_input")
+@policy("conv2d_grad_input", "cpu")
 def choose_for_input(spec, dtype):
     """A stride leaves gaps in dy: direct convolution multiplies their zeros, implicit GEMM computes each phase by itself."""
     if spec.stride != (1, 1):
@@ -52,7 +52,7 @@ def choose_for_input(spec, dtype):
     return _ranked(spec, _by_shape(*_rows_wasted(spec.w, min(spec.c, spec.k) // spec.groups)))
 
 
-@policy("conv2d_grad_weight")
+@policy("conv2d_grad_weight", "cpu")
 def choose_for_weight(spec, dtype):
     """Direct convolution takes one product a tap, with the channels as columns; implicit GEMM has all taps' channels as columns."""
     depth, taps, columns = spec.c // spec.groups, spec.r * spec.s, tile_columns(dtype)
@@ -66,13 +66,16 @@ def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
     return channels >= WIDE and round_up(row, ROWS) >= IN_VAIN * row, f"rows of {row} places do not fill tiles of {ROWS}; here the places are one long list"
 
 
-def _ranked(spec, compiled):
-    """The whole list, from the two that are always possible."""
-    top, bottom, left, right = spec.padding
-    planes = spec.n * (spec.c + spec.k) + spec.k * spec.c // spec.groups
-    points = planes * (spec.h + top + bottom) * (spec.w + left + right)
-    column = spec.c * spec.r * spec.s
+@policy("conv2d", "cuda")
+@policy("conv2d_grad_input", "cuda")
+@policy("conv2d_grad_weight", "cuda")
+def choose_on_gpu(spec, dtype):
+    """CUDA C++ in float32, array code in float64. No GPU has measured these yet: the order is that of their arithmetic."""
+    return _with_array_code(spec, [("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image")])
 
+
+def _ranked(spec, compiled):
+    """The whole list of the CPU, from the two that are always possible."""
     fast = list(compiled)
     p, q = spec.p, spec.q
     if min(spec.c, spec.k) >= FEW and min(p, q) >= 3:
@@ -81,12 +84,20 @@ def _ranked(spec, compiled):
             fast.insert(0, ("winograd_f2", f"compiled: less than half of the multiplications; {large} tiles of 4x4 are too few for larger filters"))
         else:
             fast.insert(0, ("winograd_f4", "compiled: a quarter of the multiplications, at the price of two bits"))
+    return _with_array_code(spec, fast)
+
+
+def _with_array_code(spec, fast):
+    """The list, with array code behind it; and with the FFT before it, where that is the fastest."""
+    top, bottom, left, right = spec.padding
+    planes = spec.n * (spec.c + spec.k) + spec.k * spec.c // spec.groups
+    points = planes * (spec.h + top + bottom) * (spec.w + left + right)
     order = [
         ("im2col", "one large matrix product a tile, in scratch memory that fits the cache"),
         ("kn2row", "one matrix product a filter tap, which needs no columns"),
     ]
-    if column > LONG_COLUMN and spec.n * p * q > MANY_PLACES:
+    if spec.c * spec.r * spec.s > LONG_COLUMN and spec.n * spec.p * spec.q > MANY_PLACES:
         order.reverse()
     if spec.macs > FFT_POINT * points and spec.r * spec.s > 9:  # frequencies take products too: nine taps are never worth it
-        fast.insert(0, ("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT:,} on it is the fastest"))
+        fast = [("fft", f"{spec.macs // points:,} multiply-adds for each point to transform; from {FFT_POINT:,} on it is the fastest"), *fast]
     return fast + order

@@ -30,9 +30,10 @@ class Conv2dReLU(Function):
         self.pooling = Pool2dSpec.of("max_pool2d", spec.output_shape, 2) if pool else None
         need_x, need_w, need_b, *_ = self.needs_input_grad
         n, k, p, q = self.pooling.output_shape if self.pooling else spec.output_shape
-        out = empty((n, p, q, k), x.dtype).transpose(0, 3, 1, 2)
-        cells = empty((n, p, q, k), "uint8").transpose(0, 3, 1, 2) if pool and (need_x or need_w or need_b) else None
-        select("conv2d", spec, x.dtype, algorithm).run(spec, x, w, b, out, relu=True, **({"pool": True, "cells": cells} if pool else {}))
+        out = empty((n, p, q, k), x.dtype, x).transpose(0, 3, 1, 2)
+        cells = empty((n, p, q, k), "uint8", x).transpose(0, 3, 1, 2) if pool and (need_x or need_w or need_b) else None
+        together = select("conv2d", spec, x.dtype, algorithm, device_of(x))
+        together.run(spec, x, w, b, out, relu=True, **({"pool": True, "cells": cells} if pool else {}))
         self.save_for_backward(x if need_w else None, w if need_x else None, out, cells)
         return out
 

@@ -66,6 +66,7 @@ CONV2D = (
     "n0 c3 h6 w6 k4 r3 p1",
     "n1 c304 h28 w28 k32 r3 p1",
     "n2 c24 h5 w6 k80 r3 p1",
+    "n1 c5 h6 w7 k70 r3 p1",
 )
 
 POOL2D = (

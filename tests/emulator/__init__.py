@@ -80,7 +80,8 @@ def _cell(name, place, value, kind):
         came = f"{value.dtype.kind}{value.dtype.itemsize}" if hasattr(value, "data") and not isinstance(value, numpy.generic) else type(value).__name__
         assert kind[1:] in (came, "V1"), f"{name}: argument {place} is a pointer to {kind[1:]}, got {came}"
         return numpy.array(value.data.ptr, numpy.uintp)
-    came = f"{value.dtype.kind}{value.dtype.itemsize}" if isinstance(value, numpy.generic) else type(value).__name__
+    by_value = isinstance(value, numpy.generic) or (isinstance(value, numpy.ndarray) and value.size == 1)
+    came = f"{value.dtype.kind}{value.dtype.itemsize}" if by_value else type(value).__name__
     assert came == kind, f"{name}: argument {place} is {kind}, got {came}"
     return numpy.array(value)
 
