@@ -9,6 +9,7 @@ import emulator
 import numpy
 import pytest
 
+from minivgg.kernels.conv2d import winograd_f4_cuda
 from minivgg.testing import kernel_checks
 from minivgg.testing.problems import problems
 
@@ -53,6 +54,14 @@ def test_inputs_are_left_alone(algorithm, problem, dtype, on):
 def test_scratch_memory_is_what_it_declares(algorithm, problem, dtype):
     for layout in ("row_major", "channels_last"):
         kernel_checks.check_workspace(devices.on_emulator(algorithm), problem, dtype, layout)
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@each(case for case in SUPPORTED if case[0].name == "winograd_f4" and not large(case[1]))
+def test_winograd_in_many_blocks_of_tiles(algorithm, problem, dtype, on, monkeypatch):
+    monkeypatch.setattr(winograd_f4_cuda, "BLOCK_BYTES", 3 * 36 * (problem.spec.c + problem.spec.k) * dtype.itemsize)
+    assert winograd_f4_cuda.tiles_at_a_time(problem.spec, dtype, 100) == 3
+    kernel_checks.check_result(on(algorithm), problem, dtype, "channels_last")
 
 
 @each(case for case in CASES if case not in SUPPORTED)

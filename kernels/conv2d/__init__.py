@@ -19,6 +19,9 @@ MANY_FILTERS, FILTER_TILES = 128 * 128, 32
 as so many of its tiles. So with few tiles F(2x2), with 16 numbers a filter, is the faster one, though it multiplies more: by 1.2 to
 1.7 in training. Inference keeps transformed filters: there the two are within a tenth of each other, or F(2x2) is ahead."""
 
+MANY_TILES = 128
+"""Tiles of 4x4 from which each of Winograd's 36 products has rows enough to fill a block of a GPU's matrix product."""
+
 FFT_POINT = 1000
 """Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds of the direct convolution."""
 
@@ -70,8 +73,11 @@ def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
 @policy("conv2d_grad_input", "cuda")
 @policy("conv2d_grad_weight", "cuda")
 def choose_on_gpu(spec, dtype):
-    """CUDA C++ in float32, array code in float64. No GPU has measured these yet: the order is that of their arithmetic."""
-    return _with_array_code(spec, [("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image")])
+    """CUDA C++ where there is some, and array code. No GPU has measured these yet: the order is that of their arithmetic."""
+    fast = [("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image")]
+    if min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
+        fast.insert(0, ("winograd_f4", "CUDA: a quarter of the multiplications, at the price of two bits"))
+    return _with_array_code(spec, fast)
 
 
 def _ranked(spec, compiled):
