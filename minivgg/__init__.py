@@ -33,6 +33,7 @@ from minivgg.creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from minivgg.cuda_graph import graph
 from minivgg.explanation import explain
 from minivgg.memory import empty_cache
 from minivgg.ops.arithmetic import add, div, mul, neg, sub

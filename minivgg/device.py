@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 
 from minivgg.backend import Array, device_of, is_channels_last, to_numpy
+from minivgg.capture import current
 from minivgg.errors import DeviceError, OutOfMemoryError, UnsupportedError
 
 INSTALL = "pip install 'minivgg[cuda12]', or 'minivgg[cuda13]' for a driver of CUDA 13"
@@ -108,7 +109,7 @@ def moved(array: Array, device: str, operation: str = "to") -> Array:
 
 def may_look(array: Array) -> bool:
     """Whether the host may look at numbers now, to check them: not those of a device while its stream is captured (``minivgg.graph``)."""
-    return isinstance(array, (numpy.ndarray, numpy.generic)) or not sys.modules["cupy"].cuda.get_current_stream().is_capturing()
+    return current.capture is None or isinstance(array, (numpy.ndarray, numpy.generic))
 
 
 def table(numbers: numpy.ndarray, like: Array) -> Array:
@@ -119,7 +120,10 @@ def table(numbers: numpy.ndarray, like: Array) -> Array:
     """
     if isinstance(like, numpy.ndarray):
         return numbers
-    return _on_device(sys.modules["cupy"], like.device.id, numbers.tobytes(), numbers.dtype, numbers.shape)
+    kept = _on_device(sys.modules["cupy"], like.device.id, numbers.tobytes(), numbers.dtype, numbers.shape)
+    if current.capture is not None:
+        current.capture.held.append(kept)
+    return kept
 
 
 @functools.lru_cache(256)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy
 
+from minivgg.capture import current
+
 
 class Generator:
     """A stream of random numbers. The layers use the default one; pass another where repetition matters.
@@ -31,8 +33,10 @@ class Generator:
         self.numpy.bit_generator.state = state
         return self
 
-    def seed_for_mask(self) -> int:
-        """A 63-bit seed drawn from the stream; it determines a dropout mask."""
+    def seed_for_mask(self) -> Any:
+        """A 63-bit seed drawn from the stream; it determines a dropout mask. While a graph is recorded, the place that will hold one."""
+        if current.capture is not None:
+            return current.capture.seed_place(self)
         return int(self.numpy.integers(0, 2**63 - 1))
 
 

@@ -136,7 +136,7 @@ def computed(function, args, kwargs, owner):
         STATE.change(lambda: function(*args, **kwargs))
         return out
     inputs = [value for value in (*args, *kwargs.values(), *(() if owner is None else (owner._inner,))) if isinstance(value, numpy.ndarray)]
-    return wrap(STATE.new(lambda: _as_arrays(function(*args, **kwargs)), inputs), owner)
+    return wrap(STATE.new(lambda: _as_arrays(function(*args, **kwargs)), inputs, function not in (numpy.empty, numpy.empty_like)), owner)
 
 
 def _as_arrays(value):

@@ -108,13 +108,14 @@ class Cuda(types.SimpleNamespace):
                 self.own = 0
 
             def malloc(self, size):
+                self.own += size
                 return size
 
             def used_bytes(self):
                 return state.used
 
             def total_bytes(self):
-                return state.used
+                return self.own
 
             def free_bytes(self):
                 return 0
@@ -157,22 +158,23 @@ class Cuda(types.SimpleNamespace):
 
     # Computing, at once or when a graph is launched --------------------------------------------------------------------
 
-    def new(self, function, inputs):
-        """A result in memory of its own. While capturing it has its shape, and its contents come with the launch."""
+    def new(self, function, inputs, written=True):
+        """A result in memory of its own. While capturing it has its shape; its contents, if it is ``written``, come with the launch."""
         result = function()
         made = [array for array in _arrays(result) if not any(numpy.may_share_memory(array, other) for other in inputs)]
         for array in made:
             self.allocate(array)
         if self.capture is not None and made:
             for array in made:
-                array[...] = 107
+                array[...] = 107 if array.dtype.kind == "f" else 0  # wrong, but good for an index
 
             def again():
                 for old, new in zip(_arrays(result), _arrays(function()), strict=True):
                     if any(old is array for array in made):
                         old[...] = new
 
-            self.capture.append(again)
+            if written:
+                self.capture.append(again)
         return result
 
     def change(self, function, *targets):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
 FLOORS = [
     ("errors", "memory", "version"),
-    ("backend", "files", "hooks", "spec", "threads"),
+    ("backend", "capture", "files", "hooks", "spec", "threads"),
     ("anomaly", "device", "page", "tuning"),
     ("cuda", "registry", "random"),
     ("autograd", "explanation"),
@@ -21,7 +21,7 @@ FLOORS = [
     ("ops",),
     ("creation",),
     ("nn",),
-    ("optim", "models", "data"),
+    ("cuda_graph", "optim", "models", "data"),
     ("training", "inspect", "testing", "bench"),
     ("cli",),
 ]

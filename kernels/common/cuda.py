@@ -120,7 +120,7 @@ def _argument(value: Any) -> Any:
         return numpy.uintp(0)
     if type(value) is int:
         return numpy.int32(value)  # OverflowError beyond 32 bits
-    if isinstance(value, float):
+    if type(value) is float:
         raise TypeError("a Python float has no element type here; pass x.dtype.type(value)")
     return value
 

@@ -18,11 +18,11 @@ from minivgg.registry import ErrorSample, Operation, Sample, algorithms, formula
 
 
 class Problem(NamedTuple):
-    """What the kernels are told: p lies in (0, 1], the seed in [0, 2⁶⁴)."""
+    """What the kernels are told: p lies in (0, 1], the seed in [0, 2⁶⁴), or in an array of the device that will hold it."""
 
     shape: tuple[int, ...]
     p: float
-    seed: int
+    seed: Any
 
     @property
     def scale(self) -> float:

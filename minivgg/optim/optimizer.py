@@ -11,8 +11,9 @@ import numpy
 
 from minivgg.autograd import Tensor, enable_grad, no_grad
 from minivgg.backend import Array, device_of, namespace
+from minivgg.capture import current
 from minivgg.device import moved
-from minivgg.errors import ArgumentError, ShapeError
+from minivgg.errors import ArgumentError, ShapeError, UnsupportedError
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors; or groups ``{"params": tensors, "lr": 0.1, ...}``, where options left out take the optimiser's defaults."""
@@ -91,15 +92,24 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if current.capture is not None:
+            current.capture.watch(self._options)
         with no_grad():
             for group in self.param_groups:
                 # a NumPy scalar, unlike a Python number, would turn float32 arrays into float64
                 options = {name: value.item() if isinstance(value, numpy.generic) else value for name, value in group.items()}
                 for p in group["params"]:
                     if p.grad is not None:
+                        numbers = _numbers(self.state[p])
                         self.update(p.array, p.grad.array, self.state[p], options)
+                        if current.capture is not None and _numbers(self.state[p]) != numbers:
+                            problem = "counts its steps on the host, and in a graph the count would stand still; call step() after the graph, not in it"
+                            raise UnsupportedError(self.name, problem)
                         p._version[0] += 1  # a graph that saved the old values must notice
         return loss
+
+    def _options(self) -> list[dict[str, Any]]:
+        return [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
         """Change ``param`` in place by ``grad`` (which stays as it is) and what ``state`` remembers."""
@@ -139,6 +149,10 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+def _numbers(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not isinstance(value, Tensor)}
 
 
 def buffers(state: dict[str, Any], names: list[str], param: Array) -> list[Array]:
