@@ -72,8 +72,9 @@ def from_numpy(array: Array) -> Tensor:
     """
     if not is_array(array):
         raise DtypeError("from_numpy", f"takes an array, got {type(array).__name__}")
-    if array.dtype.kind not in "fiub" or not array.dtype.isnative:
+    if not array.dtype.isnative:
         raise DtypeError("from_numpy", f"cannot share the memory of {array.dtype} elements; use minivgg.tensor(), which copies")
+    read_dtype("from_numpy", array.dtype)
     return Tensor(array.view())
 
 

@@ -119,7 +119,7 @@ class Conv2dSpec:
         n, c, h, w = input if len(input) == 4 else (1, *input)
         k, channels, r, s = weight
         steps, taps = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
-        if not hasattr(groups, "__index__") or groups < 1:
+        if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1:
             raise ArgumentError("conv2d", f"groups must be an int of at least 1, got {groups!r}")
         if c != channels * groups and not (c % groups or k % groups):
             raise ShapeError("conv2d", f"weight expects {channels * groups} input channels, input has {c}", input=input, weight=weight, groups=groups)

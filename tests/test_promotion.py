@@ -121,3 +121,23 @@ def test_numbers_that_do_not_fit():
         minivgg.zeros(2, dtype="uint8") + 300
     with pytest.raises(OperationError, match=r"^iadd|^add_: the result would be float32, which does not fit in a tensor of int64$"):
         minivgg.zeros(2, dtype="int64").add_(1.5)
+
+
+def test_numbers_that_do_not_fit_are_refused_wherever_they_are_written():
+    x = minivgg.zeros(2, dtype="uint8")
+    with pytest.raises(OperationError, match=r"^setitem: 300 does not fit into uint8$"):
+        x[0] = 300
+    with pytest.raises(OperationError, match=r"^copy_: -1 does not fit into uint8$"):
+        x.fill_(-1)
+    with pytest.raises(OperationError, match=r"^clamp_: 256 does not fit into uint8$"):
+        x.clamp_(256)
+    assert x.clamp(min=0.5, max=300.0).dtype == "float32"
+
+
+def test_arrays_of_kinds_that_tensors_do_not_hold():
+    half, swapped = numpy.ones(2, "float16"), numpy.array([1.0, 2.0], ">f4")
+    for name, call in (("add", lambda: minivgg.ones(2) + half), ("setitem", lambda: minivgg.ones(2).__setitem__(slice(None), half))):
+        with pytest.raises(OperationError, match=f"^{name}: tensors hold float32, float64, integers or booleans, not float16$"):
+            call()
+    result = minivgg.ones(2) + swapped
+    assert (result.tolist(), result.dtype) == ([2.0, 3.0], "float32")

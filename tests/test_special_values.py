@@ -125,3 +125,26 @@ def test_overflow_is_a_result_not_a_warning():
     z = (y * 2 - y).exp() @ minivgg.ones(2) + (x * x).sum() + (minivgg.tensor([math.nan, math.inf]).long() * 0).sum()
     z.backward()
     assert math.isnan(z.item())
+
+
+@pytest.mark.parametrize("row", [[math.inf, -math.inf, 1.0], [1e308, 1e308, 1.0], [math.nan, 1.0, 2.0]])
+def test_references_add_up_what_has_no_exact_sum(row):
+    def run(library, functional):
+        x = library.tensor([row], dtype=library.float64, requires_grad=True)
+        w = library.tensor([[1.0, 1.0, 0.5]], dtype=library.float64, requires_grad=True)
+        outs = functional.linear(x, w), functional.softmax(x, 1), functional.log_softmax(x, 1), functional.cross_entropy(x, library.tensor([0]))
+        return [out.tolist() for out in outs] + [grad.tolist() for grad in library.autograd.grad(outs[0].sum() + outs[3], (x, w))]
+
+    expected = run(torch, torch.nn.functional)
+    for algorithm in ("reference", "formula"):
+        with minivgg.use_algorithm(linear=algorithm, softmax=algorithm, log_softmax=algorithm, cross_entropy=algorithm):
+            assert str(run(minivgg, minivgg.nn.functional)) == str(expected), algorithm
+
+
+def test_running_statistics_beside_infinity_are_moved_without_a_warning():
+    def run(library):
+        x, mean, var = library.tensor([[1.0, math.inf], [3.0, 2.0]]), library.tensor([math.inf, 0.0]), library.ones(2)
+        library.nn.functional.batch_norm(x, mean, var, training=True, momentum=1.0)
+        return mean.tolist(), var.tolist()
+
+    assert str(run(minivgg)) == str(run(torch))

@@ -114,6 +114,7 @@ REFUSED = [
     (lambda: minivgg.tensor(numpy.ones(2, "float16")), DtypeError, "tensor: tensors hold float32, float64, integers or booleans, not float16"),
     (lambda: minivgg.tensor([1.0], device="tpu"), UnsupportedError, "tensor: there is no device 'tpu'; there are 'cpu', 'cuda' and 'cuda:0' with a number"),
     (lambda: minivgg.from_numpy([1.0]), DtypeError, "from_numpy: takes an array, got list"),
+    (lambda: minivgg.from_numpy(numpy.ones(2, "float16")), DtypeError, "from_numpy: tensors hold float32, float64, integers or booleans, not float16"),
     (lambda: minivgg.from_numpy(numpy.zeros(2, ">f4")), DtypeError, "from_numpy: cannot share the memory of >f4 elements; use minivgg.tensor(), which copies"),
     (lambda: minivgg.zeros(-1), ArgumentError, "zeros: sizes must be whole numbers of at least 0, got (-1,)"),
     (lambda: minivgg.ones(2.5), ArgumentError, "ones: sizes must be whole numbers of at least 0, got (2.5,)"),
@@ -275,3 +276,11 @@ def test_a_tensor_subclass_stays_one_where_it_is_copied():
     x = Named(numpy.ones(2), requires_grad=True)
     assert type(copy.deepcopy(x)) is Named
     assert type(x * 2) is Tensor
+
+
+def test_negative_steps_read_backwards():
+    x = minivgg.arange(6, dtype="float64").reshape(2, 3).requires_grad_()
+    y = x[::-1, ::-2]
+    assert y.tolist() == [[5.0, 3.0], [2.0, 0.0]]
+    (gradient,) = minivgg.autograd.grad(y, x, minivgg.tensor([[1.0, 2.0], [3.0, 4.0]], dtype="float64"))
+    assert gradient.tolist() == [[4.0, 0.0, 3.0], [2.0, 0.0, 1.0]]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from minivgg.backend import Array
+from minivgg.kernels.common.sums import exact_sum
 from minivgg.registry import algorithm
 
 
@@ -18,13 +19,13 @@ def _row(spec: Any, x: Array, target: int) -> tuple[list[float], list[float]]:
 def cross_entropy(spec: Any, x: Array, target: Array, losses: Array, tops: Array, logs: Array) -> None:
     for i in range(spec.shape[0]):
         row, q = _row(spec, x[i], target[i])
-        tops[i], logs[i] = x[i].max(), math.log(math.fsum(map(math.exp, row)))
-        losses[i] = 0 if target[i] < 0 else math.fsum(share * (float(logs[i]) - value) for share, value in zip(q, row, strict=True))
+        tops[i], logs[i] = x[i].max(), math.log(exact_sum(map(math.exp, row)))
+        losses[i] = 0 if target[i] < 0 else exact_sum(share * (float(logs[i]) - value) for share, value in zip(q, row, strict=True))
 
 
 @algorithm("cross_entropy_grad", automatic=False, exact=False)
 def cross_entropy_grad(spec: Any, x: Array, target: Array, tops: Array, logs: Array, scale: Array, dx: Array) -> None:
     for i in range(spec.shape[0]):
         row, q = _row(spec, x[i], target[i])
-        total = math.fsum(map(math.exp, row))
+        total = exact_sum(map(math.exp, row))
         dx[i] = [0 if target[i] < 0 else (math.exp(value) / total - share) * scale[i] for share, value in zip(q, row, strict=True)]

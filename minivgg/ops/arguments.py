@@ -47,6 +47,22 @@ def check_numbers(operation: str, **numbers: Any) -> None:
             raise ArgumentError(operation, f"{name} must be a finite number, got {value!r}")
 
 
+def check_fits(operation: str, dtype: numpy.dtype, *numbers: float | None) -> None:
+    """Refuse numbers that a dtype of integers does not hold: a cast would make others of them. What is behind the point is cut off.
+
+    >>> check_fits("masked_fill", numpy.dtype("uint8"), 300)
+    Traceback (most recent call last):
+        ...
+    minivgg.errors.ArgumentError: masked_fill: 300 does not fit into uint8
+    """
+    if dtype.kind not in "iu":
+        return
+    limits = numpy.iinfo(dtype)
+    for number in numbers:
+        if number is not None and not limits.min <= number <= limits.max:
+            raise ArgumentError(operation, f"{number} does not fit into {dtype}")
+
+
 def read_int(operation: str, name: str, value: Any) -> int:
     """A whole number; True, 1.0 and "1" are none.
 

@@ -11,7 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, is_grad_enabled
 from minivgg.backend import Array, empty, empty_like, is_writeable
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arguments import check_flags, check_floating, check_tensors
+from minivgg.ops.arguments import check_flags, check_floating, check_numbers, check_tensors
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 
 
@@ -159,7 +159,7 @@ def batch_norm(
     >>> mean, var
     (tensor([1.]), tensor([1.5000]))
     """
-    _check(input, running_mean, running_var, weight, bias, training, eps)
+    _check(input, running_mean, running_var, weight, bias, training, momentum, eps)
     count = math.prod(input.shape) // max(input.shape[1], 1)
     out, scale, shift = input, weight, bias
     if training and count:
@@ -176,6 +176,7 @@ def batch_norm(
     return ScaleAndShift.apply(out, scale, shift)
 
 
+@numpy.errstate(over="ignore", invalid="ignore")  # inf and nan are results, as everywhere
 def _move(running: Tensor, momentum: float, batch: Array) -> None:
     """running = (1 - momentum) · running + momentum · batch, in place and not recorded."""
     running.array[...] = (1 - momentum) * running.array + momentum * batch
@@ -183,10 +184,12 @@ def _move(running: Tensor, momentum: float, batch: Array) -> None:
 
 
 def _check(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None, training: bool, eps: float
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+    training: bool, momentum: float, eps: float,
 ) -> None:  # fmt: skip
     check_floating("batch_norm", input)
     check_flags("batch_norm", training=training)
+    check_numbers("batch_norm", momentum=momentum, eps=eps)
     if input.ndim < 2:
         raise ShapeError("batch_norm", f"input must be (N, C) or (N, C, ...), got {input.ndim} dimensions", input=input.shape)
     for name, tensor in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
@@ -245,6 +248,7 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(ShapeError, "weight expects 3 numbers, one a channel, got shape (4,) (input (4, 3, 2, 2))", x, ones, ones, numpy.ones(4))
     yield error(ArgumentError, "needs running_mean and running_var outside training", x, None, None)
     yield error(ArgumentError, "takes both running_mean and running_var, or neither", x, ones, None, training=True)
+    yield error(ArgumentError, "momentum must be a finite number, got inf", x, ones, ones, training=True, momentum=math.inf)
     yield error(ArgumentError, "eps must be positive in training, got 0.0", x, ones, ones, training=True, eps=0.0)
     yield error(DtypeError, "takes float32 or float64, got int64", x.astype("int64"), ones, ones)
     yield error(DtypeError, "takes tensors of one dtype, got input float64, running_mean float32", x, ones.astype("float32"), ones)

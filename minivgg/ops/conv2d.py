@@ -15,7 +15,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, device_of, empty
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arguments import check_tensors
+from minivgg.ops.arguments import check_tensors, read_int
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec
 
@@ -149,7 +149,8 @@ def conv2d_input(
     [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
     """
     _check_dtypes("conv2d_input", weight=weight, grad_output=grad_output)
-    spec = _spec_of_gradient("conv2d_input", grad_output, tuple(input_size), weight.shape, stride, padding, dilation, groups)
+    size = _read_size("conv2d_input", "input_size", input_size)
+    spec = _spec_of_gradient("conv2d_input", grad_output, size, weight.shape, stride, padding, dilation, groups)
     return Conv2dGradInput.apply(grad_output, weight, spec, forced("conv2d", algorithm))
 
 
@@ -167,8 +168,15 @@ def conv2d_weight(
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
     _check_dtypes("conv2d_weight", input=input, grad_output=grad_output)
-    spec = _spec_of_gradient("conv2d_weight", grad_output, input.shape, tuple(weight_size), stride, padding, dilation, groups)
+    size = _read_size("conv2d_weight", "weight_size", weight_size)
+    spec = _spec_of_gradient("conv2d_weight", grad_output, input.shape, size, stride, padding, dilation, groups)
     return Conv2dGradWeight.apply(grad_output, input, spec, forced("conv2d", algorithm))
+
+
+def _read_size(operation: str, name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, tuple | list):
+        raise ArgumentError(operation, f"{name} must hold the sizes of all dimensions, got {value!r}")
+    return tuple(read_int(operation, f"a size in {name}", size) for size in value)
 
 
 def _spec_of_gradient(operation: str, grad_output: Tensor, input: tuple[int, ...], weight: tuple[int, ...], *arguments: Any) -> Conv2dSpec:
@@ -246,6 +254,7 @@ def _errors() -> Iterable[ErrorSample]:
     )  # fmt: skip
     yield error(ShapeError, "groups must divide the channels: 3 in, 6 out, groups 2", x, w, groups=2)
     yield error(ArgumentError, "groups must be an int of at least 1, got 0", x, w, groups=0)
+    yield error(ArgumentError, "groups must be an int of at least 1, got True", x, w, groups=True)
     yield error(ArgumentError, "stride must be at least 1, got 0", x, w, stride=0)
     yield error(ArgumentError, "padding must be at least 0, got (1, -1)", x, w, padding=(1, -1))
     yield error(ArgumentError, "padding must be a number, a pair, 'same' or 'valid', got 'full'", x, w, padding="full")
@@ -262,6 +271,9 @@ def _gradient_errors(operation: str) -> Callable[[], Iterable[ErrorSample]]:
     def errors() -> Iterable[ErrorSample]:
         numbers = "(input (2, 3, 8, 8), weight (6, 3, 3, 3))"
         yield ErrorSample(read(x, w, dy[:, :, 1:]), {}, ShapeError, f"{operation}: grad_output expects shape (2, 6, 6, 6), got (2, 6, 5, 6) {numbers}")
+        one_number = (8, w, dy) if operation == "conv2d_input" else (x, 8, dy)
+        name = "input_size" if operation == "conv2d_input" else "weight_size"
+        yield ErrorSample(one_number, {}, ArgumentError, f"{operation}: {name} must hold the sizes of all dimensions, got 8")
         yield ErrorSample(read(x[0], w, dy), {}, ShapeError, f"{operation}: input must be (N, C, H, W), got 3 dimensions (input (3, 8, 8))")
 
     return errors

@@ -11,6 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, is_grad_enabled
 from minivgg.backend import FLOATING, empty, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_numbers, read_int
 from minivgg.ops.loss_reduction import check_loss_arguments, reduce_loss
 from minivgg.ops.nll_loss import ClassTargets, class_axis, class_errors, class_samples, class_weights, nll_oracle, read_class_targets
 from minivgg.ops.promotion import as_tensor
@@ -103,6 +104,8 @@ def cross_entropy(
     tensor(6.9078)
     """
     check_loss_arguments("cross_entropy", input, reduction)
+    check_numbers("cross_entropy", label_smoothing=label_smoothing)
+    ignore_index = read_int("cross_entropy", "ignore_index", ignore_index)
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError("cross_entropy", f"label_smoothing must lie in [0, 1], got {label_smoothing}")
     axis, target = class_axis("cross_entropy", input), as_tensor(target)

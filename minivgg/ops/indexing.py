@@ -112,19 +112,26 @@ def read_index(operation: str, index: Any, device: str) -> tuple[Index, Index | 
     return tuple(basic), tuple(advanced) if any(map(is_array, advanced)) else None
 
 
-def _check_range(operation: str, input: Tensor, basic: Index, advanced: Index | None) -> None:
-    """NumPy refuses indices beyond the end by itself; CuPy would count on from the beginning."""
-    if advanced is None or isinstance(input.array, numpy.ndarray) or not may_look(input.array):
+def _check_range(input: Tensor, basic: Index, advanced: Index | None) -> None:
+    """What the libraries take: NumPy, masks of any shape that have no elements; CuPy, indices beyond the end, which count on from the beginning."""
+    host = isinstance(input.array, numpy.ndarray)
+    if advanced is None or not (any(_is_mask(part) and not part.size for part in advanced) if host else may_look(input.array)):
         return
     sizes = input.array[basic].shape
-    spans = [0 if part is Ellipsis else part.ndim if is_array(part) and part.dtype.kind == "b" else 1 for part in advanced]
+    spans = [0 if part is Ellipsis else part.ndim if _is_mask(part) else 1 for part in advanced]
     axis = 0
     for part, span in zip(advanced, spans, strict=True):
-        if is_array(part) and part.dtype.kind != "b" and part.size:
+        if _is_mask(part) and part.shape != sizes[axis : axis + span]:
+            raise IndexError(f"a mask of shape {part.shape} does not fit dimension {axis} of shape {sizes}")
+        if is_array(part) and not _is_mask(part) and part.size and not host:
             low, high, size = int(part.min()), int(part.max()), sizes[axis]
             if low < -size or high >= size:
-                raise OutOfRangeError(operation, f"index {high if high >= size else low} is out of bounds for axis {axis} with size {size}", input=input.shape)
+                raise IndexError(f"index {high if high >= size else low} is out of bounds for axis {axis} with size {size}")
         axis += span if part is not Ellipsis else len(sizes) - sum(spans)
+
+
+def _is_mask(part: Any) -> bool:
+    return is_array(part) and part.dtype.kind == "b"
 
 
 class OutOfRangeError(ArgumentError, IndexError):
@@ -141,8 +148,8 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     (tensor([1, 2]), tensor([4, 5]))
     """
     basic, advanced = read_index("getitem", index, input.device)
-    _check_range("getitem", input, basic, advanced)
     try:
+        _check_range(input, basic, advanced)
         return Get.apply(input, basic, advanced)
     except IndexError as error:
         raise OutOfRangeError("getitem", str(error), input=input.shape) from None
@@ -159,9 +166,9 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     tensor([0., 1., 2.])
     """
     basic, advanced = read_index("setitem", index, input.device)
-    _check_range("setitem", input, basic, advanced)
-    value = to(as_tensor(value, like=input), dtype=input.dtype, device=input.device)
+    value = to(as_tensor(value, input, "setitem"), dtype=input.dtype, device=input.device)
     try:
+        _check_range(input, basic, advanced)
         in_place(Set, input, value, basic, advanced)
     except IndexError as error:
         raise OutOfRangeError("setitem", str(error), input=input.shape) from None
@@ -194,6 +201,7 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
         yield Sample((x, index))
     yield Sample((rng.standard_normal(()), ...))
     yield Sample((numpy.zeros((0, 2)), (slice(None), 1)))
+    yield Sample((numpy.zeros((2, 0, 3)), (..., numpy.zeros((0, 3), bool))))
 
 
 def _errors() -> Iterable[ErrorSample]:
@@ -201,6 +209,8 @@ def _errors() -> Iterable[ErrorSample]:
     yield ErrorSample((x, 2), {}, OutOfRangeError, "getitem: index 2 is out of bounds for axis 0 with size 2 (input (2, 3))")
     yield ErrorSample((x, (0, 0, 0)), {}, OutOfRangeError, "getitem: too many indices for array: array is 2-dimensional, but 3 were indexed (input (2, 3))")
     yield ErrorSample((x, numpy.zeros(2)), {}, DtypeError, "getitem: an index must be an integer or boolean tensor, got float64")
+    text = "getitem: a mask of shape (0,) does not fit dimension 1 of shape (2, 3) (input (2, 3))"
+    yield ErrorSample((x, (..., numpy.zeros(0, bool))), {}, OutOfRangeError, text)
     yield ErrorSample((x, "0"), {}, DtypeError, "getitem: an index is made of numbers, slices, None, ... and tensors, got str")
 
 

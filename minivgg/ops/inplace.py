@@ -71,7 +71,7 @@ def copy_(input: Tensor, source: Any) -> Tensor:
     >>> minivgg.zeros(2).copy_(minivgg.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
-    source = to(as_tensor(source, like=input), dtype=input.dtype, device=input.device)
+    source = to(as_tensor(source, input, "copy_"), dtype=input.dtype, device=input.device)
     if check_broadcast("copy_", input.shape, source.shape) != input.shape:
         raise ShapeError("copy_", f"a source of shape {source.shape} does not fit into {input.shape}")
     return in_place(Copy, input, source)

@@ -26,7 +26,9 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     tensor(4.5000)
     """
     check_loss_arguments("mse_loss", input, reduction)
-    target = as_tensor(target, like=input)
+    target = as_tensor(target, input, "mse_loss")
+    if target.dtype.kind == "b":
+        raise DtypeError("mse_loss", "target must hold numbers, got bool")
     if target.shape != input.shape:
         warnings.warn(f"mse_loss: target of shape {target.shape} is broadcast with input of shape {input.shape}; give both one shape", stacklevel=2)
     error = sub(input, target)
@@ -51,6 +53,7 @@ def _errors() -> Iterable[ErrorSample]:
     x = numpy.zeros((2, 3))
     yield ErrorSample((x, x), {"reduction": "avg"}, ArgumentError, "mse_loss: reduction must be 'none', 'mean' or 'sum', got 'avg'")
     yield ErrorSample((x.astype("int64"), x), {}, DtypeError, "mse_loss: input must be float32 or float64, got int64")
+    yield ErrorSample((x, x.astype("bool")), {}, DtypeError, "mse_loss: target must hold numbers, got bool")
 
 
 OPERATION = Operation(mse_loss, shapes="*, * -> * | *, * -> ()", samples=_samples, oracle=_oracle, errors=_errors, torch="nn.functional.mse_loss")

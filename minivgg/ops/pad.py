@@ -11,7 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arguments import check_tensors, read_int
+from minivgg.ops.arguments import check_fits, check_tensors, read_int
 from minivgg.ops.join import cat
 from minivgg.registry import ErrorSample, Operation, Sample
 from minivgg.spec import check_size
@@ -61,6 +61,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                 raise ShapeError("pad", f"cannot crop {-min(before, 0)} and {-min(after, 0)} elements from dimension {axis} of size {size}", input=input.shape)
         if value is not None and not isinstance(value, int | float | numpy.number):
             raise DtypeError("pad", f"value must be a number, got {value!r}")
+        check_fits("pad", input.dtype, value)
         check_size("pad", tuple(size + before + after for size, (before, after) in zip(input.shape, amounts, strict=True)), input=input.shape)
         return Pad.apply(input, amounts, 0 if value is None else value)
     if value is not None:
@@ -127,6 +128,7 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(ArgumentError, "8 amounts are too many for 3 dimensions (input (1, 2, 3))", (1,) * 8)
     yield error(ArgumentError, "mode must be 'constant', 'reflect', 'replicate' or 'circular', got 'wrap'", (1, 1), "wrap")
     yield error(ShapeError, "cannot crop 2 and 2 elements from dimension 2 of size 3 (input (1, 2, 3))", (-2, -2))
+    yield ErrorSample((x.astype("uint8"), (1, 1), "constant", 300), {}, ArgumentError, "pad: 300 does not fit into uint8")
     yield error(ArgumentError, "mode 'reflect' takes no value, got 1.0", (1, 1), "reflect", 1.0)
     yield error(
         ArgumentError, "mode 'reflect' takes amounts from 0 to 2 for dimension 2 of size 3, got (0, 3) (input (1, 2, 3))", (0, 3), "reflect"

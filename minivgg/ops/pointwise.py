@@ -9,7 +9,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING, namespace
 from minivgg.errors import ArgumentError, DtypeError
-from minivgg.ops.arguments import check_tensors
+from minivgg.ops.arguments import check_fits, check_tensors
 from minivgg.ops.cast import to
 from minivgg.ops.inplace import in_place
 from minivgg.ops.where import keep
@@ -129,7 +129,7 @@ def abs(input: Tensor) -> Tensor:
 
 @method()
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """min(max(x, low), high); nan stays nan, and where low > high the result is high.
+    """min(max(x, low), high); nan stays nan, and where low > high the result is high. Bounds of integers must fit into their dtype.
 
     >>> import minivgg
     >>> minivgg.tensor([-1.0, 0.5, 3.0]).clamp(0, 1)
@@ -137,9 +137,12 @@ def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> 
     """
     check_tensors("clamp", input=input)
     _check_bounds("clamp", min, max)
-    if input.dtype.kind == "b":
+    if isinstance(min, float) or isinstance(max, float):
+        input = _floating("clamp", input)
+    elif input.dtype.kind == "b":
         input = to(input, numpy.int64)
-    return Clamp.apply(_floating("clamp", input) if isinstance(min, float) or isinstance(max, float) else input, min, max)
+    check_fits("clamp", input.dtype, min, max)
+    return Clamp.apply(input, min, max)
 
 
 @method()
@@ -153,6 +156,7 @@ def clamp_(input: Tensor, min: float | None = None, max: float | None = None) ->
     _check_bounds("clamp_", min, max)
     if input.dtype not in FLOATING and (input.dtype.kind == "b" or isinstance(min, float) or isinstance(max, float)):
         raise DtypeError("clamp_", f"the result would not fit in a tensor of {input.dtype}")
+    check_fits("clamp_", input.dtype, min, max)
     return in_place(Clamp, input, min, max)
 
 
@@ -183,6 +187,8 @@ def _clamp_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 def _clamp_errors() -> Iterable[ErrorSample]:
     yield ErrorSample((numpy.zeros(2),), {}, ArgumentError, "clamp: needs min, max or both")
     yield ErrorSample((numpy.zeros(2), numpy.zeros(2)), {}, DtypeError, "clamp: min and max are numbers; use maximum() and minimum() with tensors")
+    yield ErrorSample((numpy.zeros(2, "uint8"), None, -2), {}, ArgumentError, "clamp: -2 does not fit into uint8")
+    yield ErrorSample((numpy.zeros(2, "int8"), 200), {}, ArgumentError, "clamp: 200 does not fit into int8")
 
 
 Operation(exp, shapes="* -> *", samples=_samples(-2.0, 2.0), oracle=numpy.exp, torch="exp")

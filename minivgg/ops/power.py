@@ -9,6 +9,7 @@ import numpy
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError
+from minivgg.ops.arguments import check_fits
 from minivgg.ops.arithmetic import broadcasting_pairs, pair_errors
 from minivgg.ops.cast import to
 from minivgg.ops.promotion import Operand, operands
@@ -64,6 +65,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         if isinstance(exponent, float) and input.dtype not in FLOATING:
             input = to(input, numpy.float32)
         _check_integers(input, exponent)
+        check_fits("pow", input.dtype, exponent)
         return Power.apply(input, exponent)
     a, b = operands("pow", input, exponent)
     if a.dtype.kind == "b":
@@ -92,6 +94,7 @@ def _samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 def _errors() -> Iterable[ErrorSample]:
     yield from pair_errors("pow")()
     yield ErrorSample((numpy.ones(2, "int64"), -1), {}, ArgumentError, "pow: an integer to the negative power -1 is no integer; use x.to(minivgg.float32)")
+    yield ErrorSample((numpy.ones(2, "uint8"), 300), {}, ArgumentError, "pow: 300 does not fit into uint8")
 
 
 Operation(pow, shapes="..., ... -> ...", samples=_samples, oracle=numpy.power, errors=_errors, torch="pow")

@@ -12,7 +12,8 @@ from minivgg.autograd import Tensor
 from minivgg.backend import FLOATING, Array, device_of, is_array, namespace
 from minivgg.device import mixed_devices
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.cast import to
+from minivgg.ops.arguments import check_fits
+from minivgg.ops.cast import read_dtype, to
 
 Operand = Any
 """A Tensor, an array, a NumPy scalar or a Python number."""
@@ -23,8 +24,8 @@ KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 """The rank of each kind of dtype: booleans below integers below floats."""
 
 
-def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
-    """A tensor as it is; arrays, NumPy scalars and numbers wrapped (numbers in the dtype of ``like``).
+def as_tensor(value: Operand, like: Tensor | None = None, operation: str = "tensor") -> Tensor:
+    """A tensor as it is; arrays, NumPy scalars and numbers wrapped (numbers in the dtype of ``like``, if they fit into it).
 
     >>> as_tensor(2, like=Tensor(numpy.ones(2)))
     tensor(2., dtype=float64)
@@ -32,9 +33,11 @@ def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if is_array(value):
-        return Tensor(value)
+        return _of_array(operation, value)
     xp = namespace(like.array) if like is not None else numpy
     dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
+    if dtype is not None:
+        check_fits(operation, dtype, value)
     return Tensor(numpy.asarray(value, dtype=dtype) if xp is numpy else xp.full((), value, dtype))  # not a copy from the host
 
 
@@ -89,10 +92,15 @@ def common_dtype(x: Array, y: Array) -> numpy.dtype:
     return numpy.promote_types(x.dtype, y.dtype)
 
 
+def _of_array(operation: str, array: Array) -> Tensor:
+    """On its own memory, if its elements are of a kind that tensors hold, and their bytes in this machine's order."""
+    return Tensor(array.astype(read_dtype(operation, array.dtype.newbyteorder("=")), copy=False))
+
+
 def _wrap(operation: str, value: Any, other: Any) -> Tensor:
     """An array as a tensor; a number as a tensor without dimensions, in the dtype of the other side if it is of its kind."""
     if is_array(value) and value.dtype.kind in KINDS:
-        return Tensor(value)
+        return _of_array(operation, value)
     if isinstance(value, numpy.generic):
         value = value.item()
     if not isinstance(value, (int, float)):

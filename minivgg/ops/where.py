@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy
 
 from minivgg.autograd import Function, Tensor, method
 from minivgg.backend import namespace
-from minivgg.errors import DtypeError, ShapeError
-from minivgg.ops.arguments import check_tensors
+from minivgg.errors import ArgumentError, DtypeError, ShapeError
+from minivgg.ops.arguments import check_fits, check_tensors
 from minivgg.ops.cast import to
 from minivgg.ops.promotion import Operand, as_tensor, check_broadcast, operands
 from minivgg.ops.reduce import sum_to
@@ -73,9 +74,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
         raise DtypeError("masked_fill", f"the mask must be boolean, got {mask.dtype}")
     if not isinstance(value, Tensor | int | float | numpy.number | numpy.bool_):
         raise DtypeError("masked_fill", f"the value must be a number or a tensor without dimensions, got {value!r}")
+    if isinstance(value, Tensor) and value.ndim:
+        raise ShapeError("masked_fill", f"the value must be a number or have no dimensions, got shape {value.shape}; use where()")
+    if input.dtype.kind in "iu":
+        check_fits("masked_fill", input.dtype, value.array.item() if isinstance(value, Tensor) else value)
     fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).full((), value, input.dtype))
-    if fill.ndim:
-        raise ShapeError("masked_fill", f"the value must be a number or have no dimensions, got shape {fill.shape}; use where()")
     check_broadcast("masked_fill", input.shape, mask.shape)
     return Where.apply(mask, to(fill, input.dtype), input)
 
@@ -101,6 +104,8 @@ def _fill_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 def _fill_errors() -> Iterable[ErrorSample]:
     x, mask = numpy.zeros(2), numpy.zeros(2, bool)
     yield ErrorSample((x, x, 0.0), {}, DtypeError, "masked_fill: the mask must be boolean, got float64")
+    yield ErrorSample((x.astype("uint8"), mask, 300), {}, ArgumentError, "masked_fill: 300 does not fit into uint8")
+    yield ErrorSample((x.astype("int64"), mask, math.inf), {}, ArgumentError, "masked_fill: inf does not fit into int64")
     yield ErrorSample((x, mask, x), {}, ShapeError, "masked_fill: the value must be a number or have no dimensions, got shape (2,); use where()")
 
 

@@ -10,9 +10,9 @@ import numpy
 
 def poison(dtype: numpy.dtype) -> tuple:
     """Two values that no result should contain: what is left in memory that was not written, or read where it must not be."""
-    if dtype.kind == "u":
+    if dtype.kind in "iu":
         return numpy.iinfo(dtype).max, numpy.iinfo(dtype).max - 1
-    return (numpy.nan, 1e30) if dtype.kind == "f" else (True, False) if dtype.kind == "b" else (-(2**31), 2**31 - 1)
+    return (True, False) if dtype.kind == "b" else (numpy.nan, 1e30 if dtype.itemsize > 2 else 6e4)
 
 
 def _everywhere(part: slice, array: numpy.ndarray) -> Any:

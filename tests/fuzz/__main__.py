@@ -1,97 +1,129 @@
-"""The command: many examples, counted by operation, algorithm and outcome; faults are shown, and make the exit code 1."""
+"""The command: many examples, counted by operation, algorithm and outcome; faults are shown, and make the exit code 1.
+
+python -m fuzz                                             # `make fuzz`: 200,000 examples, every operation in turn
+python -m fuzz --operation conv2d --seed 12345 --examples 1 --worker      # one of them, in this process
+"""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
 import os
+import resource
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 
-CHUNK = 2000
-"""Examples a process: one that crashes or hangs is known by its seeds, and ``FUZZ_TRACE=1`` prints each before it is tried."""
+CHUNK = 10_000
+"""Examples a process, which takes seconds to load every kernel."""
 
-TIMEOUT = 900
-"""Seconds for a chunk, of which it usually takes ten."""
+SECONDS = 300
+"""For an example, which usually takes milliseconds, or seconds if a kernel must be compiled first."""
 
 MEMORY = 8 << 30
 """Bytes of address space that a process may take: more, and the call has asked for memory without bound."""
 
+Counts = collections.Counter[tuple[str, str, str, str]]
+"""By operation, algorithm, outcome, and what is said of it."""
 
-def work(operation: str | None, first: int, count: int) -> collections.Counter[tuple[str, str, str]]:
-    """Judge ``count`` examples, the operations in turn."""
+
+def work(operation: str | None, first: int, count: int) -> None:
+    """Judge ``count`` examples, the operations in turn: a line before each, and one with what came of it."""
+    import torch
+
     from fuzz.calls import CALLS
-    from fuzz.judge import draw, judge
+    from fuzz.example import draw
+    from fuzz.judge import judge
 
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     names = [operation] if operation else list(CALLS)
-    counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
     for seed in range(first, first + count):
-        name = names[seed % len(names)]
-        print(f"at {name} {seed}", file=sys.stderr) if os.environ.get("FUZZ_TRACE") else None
-        example = draw(name, seed)
+        example = draw(names[seed % len(names)], seed)
+        print("AT", example.operation, example.algorithm or "auto", seed, sep="\t", flush=True)
+        signal.alarm(SECONDS)
         outcome = judge(example)
-        counts[name, example.algorithm or "auto", outcome.what] += 1
+        signal.alarm(0)
         if outcome.fault:
-            print(f"FAULT {outcome.what}: {example}\n    {outcome.detail}", flush=True)
+            print(f"FAULT {outcome.what}: {example}\n    {outcome.detail}")
+        print("RAN", outcome.what, "" if outcome.fault else outcome.detail, sep="\t", flush=True)
+
+
+def in_processes(command: list[str], first: int, count: int, say: Callable[[str], None]) -> Counts:
+    """What the workers for these seeds count; ``say`` is given the text of each fault. Behind an example that ends its process goes another."""
+    counts, end = Counts(), first + count
+    while first < end:
+        name, algorithm, seed = "", "", str(first)
+        with tempfile.TemporaryFile("w+") as errors:
+            arguments = ["--seed", str(first), "--examples", str(end - first)]
+            with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True) as worker:
+                for line in worker.stdout or ():
+                    kind, *fields = line.rstrip("\n").split("\t")
+                    if kind == "AT":
+                        name, algorithm, seed = fields
+                    elif kind == "RAN":
+                        counts[name, algorithm, *fields] += 1
+                    else:
+                        say(line.rstrip())
+            errors.seek(0)
+            said = errors.read()
+        if worker.returncode == 0:
+            break
+        what = f"hangs for {SECONDS} s" if worker.returncode == -signal.SIGALRM else f"ends the process with {worker.returncode}"
+        say(f"FAULT {what}: {name} by {algorithm}  [seed {seed}]\n{said[-2000:]}")
+        counts[name, algorithm, what, ""] += 1
+        first = int(seed) + 1
     return counts
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="python -m fuzz", description=__doc__)
+    parser = ArgumentParser(prog="python -m fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--operation")
     parser.add_argument("--worker", action="store_true", help="judge them in this process")
     args = parser.parse_args()
     if args.worker:
-        import resource
-
-        import torch
-
-        torch.set_num_threads(1)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        for (name, algorithm, what), count in work(args.operation, args.seed, args.examples).items():
-            print(f"COUNT\t{name}\t{algorithm}\t{what}\t{count}")
+        work(args.operation, args.seed, args.examples)
         return 0
-    start, faults = time.perf_counter(), 0
-    total: collections.Counter[tuple[str, str, str]] = collections.Counter()
-    end = args.seed + args.examples
-    chunks = [(first, min(CHUNK, end - first)) for first in range(args.seed, end, CHUNK)]
+    start, end = time.perf_counter(), args.seed + args.examples
+    command = [sys.executable, "-m", "fuzz", "--worker", *(["--operation", args.operation] if args.operation else [])]
+    total, faults = Counts(), 0
+
+    def say(text: str) -> None:
+        nonlocal faults
+        faults += text.startswith("FAULT")
+        print(text, flush=True)
+
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for output in pool.map(lambda chunk: in_a_process(args.operation, *chunk), chunks):
-            for line in output.splitlines():
-                if line.startswith("COUNT"):
-                    _, name, algorithm, what, number = line.split("\t")
-                    total[name, algorithm, what] += int(number)
-                else:
-                    faults += line.startswith("FAULT")
-                    print(line, flush=True)
-    report(total, faults, time.perf_counter() - start)
+        for counts in pool.map(lambda first: in_processes(command, first, min(CHUNK, end - first), say), range(args.seed, end, CHUNK)):
+            total += counts
+    report(total)
+    print(f"{sum(total.values()):,} examples in {time.perf_counter() - start:.0f} s, seeds {args.seed} to {end - 1}; faults: {faults}")
     return 1 if faults else 0
 
 
-def in_a_process(operation: str | None, first: int, count: int) -> str:
-    """What the worker for these seeds prints; a crash and a hang are faults, too."""
-    command = [sys.executable, "-m", "fuzz", "--worker", "--seed", str(first), "--examples", str(count), *(["--operation", operation] if operation else [])]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired as error:
-        return f"{(error.stdout or b'').decode()}\nFAULT hangs: seeds {first} to {first + count - 1}"
-    if done.returncode:
-        return f"{done.stdout}\nFAULT the process ended with {done.returncode}: seeds {first} to {first + count - 1}\n{done.stderr[-2000:]}"
-    return done.stdout
-
-
-def report(total: collections.Counter[tuple[str, str, str]], faults: int, seconds: float) -> None:
-    """A line an operation, and the sums."""
-    outcomes = sorted({what for _, _, what in total})
-    print(f"{'operation':24}{'algorithms':>11}" + "".join(f"{what:>16}" for what in outcomes))
-    for name in sorted({name for name, _, _ in total}):
-        used = {algorithm for other, algorithm, _ in total if other == name}
-        print(f"{name:24}{len(used):>11}" + "".join(f"{sum(n for (o, _, w), n in total.items() if (o, w) == (name, what)):>16,}" for what in outcomes))
-    print(f"{sum(total.values()):,} examples in {seconds:.0f} s; faults: {faults}")
+def report(total: Counts) -> None:
+    """A line an operation with its outcomes, one an algorithm, and how often each declared difference was met."""
+    outcomes = sorted({what for _, _, what, _ in total})
+    print(f"{'operation':24}" + "".join(f"{what:>16}" for what in outcomes))
+    for name in sorted({name for name, *_ in total}):
+        print(f"{name:24}" + "".join(f"{sum(n for (o, _, w, _), n in total.items() if (o, w) == (name, what)):>16,}" for what in outcomes))
+    algorithms = collections.Counter[str]()
+    for (name, algorithm, *_), count in total.items():
+        algorithms[f"{name} by {algorithm}"] += count if algorithm != "auto" else 0
+    print("\nforced algorithms: " + ", ".join(f"{name} {count:,}" for name, count in sorted(algorithms.items()) if count))
+    declared = collections.Counter[str]()
+    for (_, _, what, why), count in total.items():
+        declared[why] += count if what == "declared" else 0
+    print("\nmeant to differ from PyTorch:")
+    for why, count in declared.most_common():
+        print(f"{count:>8,}  {why}") if count else None
+    print()
 
 
 if __name__ == "__main__":

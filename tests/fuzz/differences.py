@@ -1,0 +1,195 @@
+"""What is meant to differ from PyTorch: each with the operations, the fault and the calls that it is about, and why. Nothing else may."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from fuzz.calls import CALLS
+from fuzz.example import Example
+
+REFUSED, TAKEN = "refused, PyTorch takes it", "taken, PyTorch refuses it"
+OUTPUTS, GRADIENTS, DTYPE = "outputs: other numbers", "gradients: other numbers", "outputs: another dtype"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Explains faults of the kind ``what`` in the operations ``of`` (separated by spaces), if their text has ``words`` and ``when`` holds."""
+
+    why: str
+    what: str
+    of: str
+    words: str = ""
+    when: Callable[[Example], bool] = lambda example: True
+
+    def explains(self, example: Example, what: str, detail: str) -> bool:
+        return what == self.what and example.operation in self.of.split() and self.words in detail and self.when(example)
+
+
+def not_asked(example: Example, refusal: Exception) -> str:
+    """Why PyTorch is not asked about a call that minivgg refuses; empty if it is."""
+    if "makes a window step from the padding over the whole input" in str(refusal):
+        return "of a window without a cell, PyTorch 2.13 takes the index -1 in max pooling, and its backward pass writes there"
+    return ""
+
+
+def of_kinds(kinds: str) -> Callable[[Example], bool]:
+    """A first array of one of these kinds of elements."""
+    return lambda example: bool(example.arrays()) and example.arrays()[0].dtype.kind in kinds
+
+
+def of_several_dtypes(example: Example) -> bool:
+    return len({array.dtype.newbyteorder("=") for array in example.arrays()}) > 1
+
+
+def no_elements(example: Example) -> bool:
+    return any(array.size == 0 for array in example.arrays())
+
+
+def no_channels(example: Example) -> bool:
+    """Of an image or a filter, the second dimension counts, of an image without a batch the first."""
+    return any(0 in (array.shape[-3:-2] if array.ndim > 2 else array.shape[1:2]) for array in example.arrays())
+
+
+def a_number_for_a_tensor(example: Example) -> bool:
+    return any(isinstance(value, int | float) for value in example.args)
+
+
+def a_boolean(example: Example) -> bool:
+    return any(isinstance(value, bool) for value in (*example.args, *example.options.values()))
+
+
+def forced(example: Example) -> bool:
+    return example.algorithm is not None
+
+
+def option(name: str, place: int, *values: Any) -> Callable[[Example], bool]:
+    """The argument that is called ``name``, or stands at ``place``, is one of these values."""
+
+    def holds(example: Example) -> bool:
+        missing = object()
+        given = example.args[place] if len(example.args) > place else example.options.get(name, missing)
+        return any(given is value or (type(given) is type(value) and given == value) for value in values)
+
+    return holds
+
+
+def a_huge_number(example: Example) -> bool:
+    """More than 32 bits hold, alone or in a pair."""
+    values = [part for value in (*example.args, *example.options.values()) for part in (value if isinstance(value, tuple | list) else [value])]
+    return any(isinstance(value, int) and abs(value) >= 2**31 for value in values)
+
+
+def wide_window(example: Example) -> bool:
+    return isinstance(example.args[1], int) and example.args[1] > 2**30
+
+
+def of_equal_numbers(example: Example) -> bool:
+    x = example.args[0]
+    return x.size > 0 and bool((x == x.flat[0]).all())
+
+
+def a_minus_zero(example: Example) -> bool:
+    return any(bool((numpy.signbit(array) & (array == 0)).any()) for array in example.arrays() if array.dtype.kind == "f")
+
+
+def not_all_finite(example: Example) -> bool:
+    return any(not numpy.isfinite(array).all() for array in example.arrays())
+
+
+def infinite_channels(example: Example) -> bool:
+    """A mean, variance, weight or bias that is not finite."""
+    return any(not numpy.isfinite(array).all() for array in example.arrays()[1:])
+
+
+def not_finite(*names: str) -> Callable[[Example], bool]:
+    """One of these options is no finite number."""
+    return lambda example: any(isinstance(v := example.options.get(n), bool) or (isinstance(v, float) and not math.isfinite(v)) for n in names)
+
+
+EVERY = " ".join(CALLS)
+CONVOLUTIONS = "conv2d conv2d_relu conv2d_grad_input conv2d_grad_weight"
+POOLING = "max_pool2d avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d"
+ADAPTIVE = "adaptive_max_pool2d adaptive_avg_pool2d"
+WRAPPED = "clamp pow masked_fill maximum minimum lt le gt ge eq ne add sub mul"
+LOSSES = "cross_entropy nll_loss"
+PAIRS = "maximum minimum lt le gt ge eq ne where add sub mul div pow matmul masked_fill"
+FLOATING = f"{POOLING} {CONVOLUTIONS} linear batch_norm local_response_norm softmax log_softmax {LOSSES} mse_loss"
+
+DIFFERENCES = [
+    # Element types
+    Difference("tensors hold no float16", REFUSED, EVERY, "tensors hold float32, float64, integers or booleans, not float16"),
+    Difference("layers and losses are for floating numbers", REFUSED, FLOATING, "float32 or float64", of_kinds("iub")),
+    Difference("no dtype is converted in silence", REFUSED, FLOATING, "one dtype", of_several_dtypes),
+    Difference("no dtype is converted in silence", REFUSED, "linear", "the same for all", of_several_dtypes),
+    Difference("any and all give booleans of uint8, too", DTYPE, "any all", "bool, in PyTorch uint8"),
+    Difference("PyTorch wraps numbers that do not fit around, in comparisons all, else negative ones of uint8", REFUSED, WRAPPED, "does not fit into"),
+    Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, "clamp masked_fill pad", "to type float without overflow"),
+    Difference("booleans are no numbers", REFUSED, "mse_loss", "must hold numbers, got bool"),
+    Difference("PyTorch takes uint8 for booleans, and warns", REFUSED, "where masked_fill", "must be boolean, got uint8"),
+    Difference("weights of classes are converted", TAKEN, LOSSES, "expected scalar type", of_several_dtypes),
+    Difference("classes are integers of any size", TAKEN, LOSSES, "expected target dtype to be Long or Byte"),
+    Difference("PyTorch cannot differentiate a power by booleans", TAKEN, "pow", "Subtraction, the `-` operator, with a bool tensor"),
+    Difference("PyTorch does not look at dtypes where there are no elements", REFUSED, EVERY, "takes", no_elements),
+    # Arguments of another form
+    Difference("numbers are operands", TAKEN, PAIRS, "Error: ", a_number_for_a_tensor),
+    Difference("paddings by name are taken here, too", TAKEN, CONVOLUTIONS, "failed to match any schema", lambda e: isinstance(e.options.get("padding"), str)),
+    Difference("dim=None means all, as in PyTorch's other signatures", TAKEN, "squeeze", "got (Tensor, NoneType)", option("dim", 1, None)),
+    Difference("dim=None is no dim", TAKEN, "max min", "", option("dim", 1, None)),
+    Difference("dim=() means all dimensions, as in sum", TAKEN, "any all", "", option("dim", 1, ())),
+    Difference("dim=() means all dimensions, as in sum", "outputs: another shape", "any all", "", option("dim", 1, ())),
+    Difference("PyTorch guesses a dimension, and warns", REFUSED, "softmax log_softmax", "dim must be an int, got None", option("dim", 1, None)),
+    Difference("None keeps both sizes, as PyTorch's documentation says", TAKEN, ADAPTIVE, "has no len()", option("output_size", 1, None)),
+    Difference("the dimensions one after the other are taken, too", TAKEN, "permute", "must be tuple of ints, not int"),
+    Difference("booleans are no numbers", REFUSED, EVERY, "True", a_boolean),
+    Difference("booleans are no numbers", REFUSED, EVERY, "boolean", a_boolean),
+    Difference("a smoothing is a probability", REFUSED, "cross_entropy", "label_smoothing must "),
+    Difference("nan and infinity are no exponents", REFUSED, "local_response_norm", "must be a finite number", not_finite("alpha", "beta", "k")),
+    Difference("nan and infinity are no momentum", REFUSED, "batch_norm", "must be a finite number", not_finite("momentum", "eps")),
+    Difference("PyTorch does not look at exponents where there are no elements", REFUSED, "local_response_norm", "must be a finite", no_elements),
+    Difference("a negative step reads backwards, as in NumPy", TAKEN, "getitem", "step must be greater than zero"),
+    Difference("an index is an integer of any size", TAKEN, "getitem", "tensors used as indices must be long, int, byte or bool"),
+    # Shapes
+    Difference("a weight is a matrix, a bias a vector", REFUSED, "linear", "expects input (..., C), weight (K, C)"),
+    Difference("a bias is not broadcast", REFUSED, "linear", "output features, bias"),
+    Difference("an index has as many dimensions as its input", REFUSED, "gather", "index has 0 dimensions, input 1"),
+    Difference("an index has as many dimensions as its input", REFUSED, "gather", "index has 1 dimensions, input 0"),
+    Difference("pooling is for images", REFUSED, "adaptive_avg_pool2d", "input must be (N, C, H, W)"),
+    Difference("weights of classes are a vector", REFUSED, LOSSES, "weight must hold one number for each"),
+    Difference("one number a channel, in a vector", REFUSED, "batch_norm", "one a channel, got shape"),
+    Difference("a window larger than the channels is all of them", TAKEN, "local_response_norm", "", wide_window),
+    # Nothing to compute with
+    Difference("no channels are as good as no images", TAKEN, POOLING, "non-zero size for non-batch dimensions", no_elements),
+    Difference("an output of no rows is as good as no images", TAKEN, ADAPTIVE, "to have non-zero size for non-batch", option("size", 1, 0)),
+    Difference("PyTorch refuses no channels where it computes with them", TAKEN, "batch_norm", "index 0 out of range", no_elements),
+    Difference("a convolution of no channels has no filter to speak of", REFUSED, CONVOLUTIONS, "only the batch may be empty", no_elements),
+    Difference("the mean of no cells is no number", REFUSED, "adaptive_avg_pool2d", "an input without rows or columns has no bins", no_elements),
+    Difference("PyTorch does not look at indices where there are no elements", REFUSED, "gather", "index", no_elements),
+    Difference("PyTorch does not look at indices where there are no elements", REFUSED, "getitem", "out of bounds", no_elements),
+    Difference("of no classes, no target is one", REFUSED, LOSSES, "class", no_elements),
+    Difference("PyTorch does not look at the window where there are no elements", REFUSED, "local_response_norm", "size must be", no_elements),
+    Difference("PyTorch does not look at the gradient of no images", REFUSED, "conv2d_grad_weight", "grad_output expects shape", no_elements),
+    # Numbers
+    Difference("PyTorch divides by 0 in the gradient of a variance over dim=()", GRADIENTS, "var std", "", option("dim", 1, ())),
+    Difference("the spread of equal numbers has no direction to grow in", GRADIENTS, "std", "", of_equal_numbers),
+    Difference("beside infinity the mean has no correction, and what is left is nan", GRADIENTS, "var std", "nan", not_all_finite),
+    Difference("an integer to a negative power is no integer; PyTorch says so of numbers alone", REFUSED, "pow", "is no integer", of_kinds("iub")),
+    Difference("-inf to a fractional power is nan, as of every negative number", OUTPUTS, "pow", "[nan], in PyTorch [inf]", not_all_finite),
+    Difference("PyTorch takes a root for the power 0.5 alone, and its derivative is nan at -inf", GRADIENTS, "pow", "in PyTorch [nan", not_all_finite),
+    Difference("the sign of an infinite derivative at -0", GRADIENTS, "pow", "inf", a_minus_zero),
+    Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", GRADIENTS, "batch_norm", "", infinite_channels),
+    Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", OUTPUTS, "batch_norm", "", infinite_channels),
+    # What else is wanted here, or fails there
+    Difference("an algorithm that was asked for by name and does not apply is an error", REFUSED, EVERY, "does not apply: ", forced),
+    Difference("PyTorch's tensors here are copies, which can be written", REFUSED, "batch_norm", "is moved in training, but its memory is read-only"),
+    Difference("PyTorch cannot differentiate of such memory", TAKEN, LOSSES, "grad_input must be contiguous"),
+    Difference("PyTorch cannot differentiate of such memory", TAKEN, CONVOLUTIONS, "slow_conv2d: grad_weight must be contiguous"),
+    Difference("PyTorch keeps strides in 32 bits", TAKEN, f"{CONVOLUTIONS} {POOLING}", "", a_huge_number),
+    Difference("a view of more elements than any memory holds is refused", REFUSED, "expand", "more than any memory holds", a_huge_number),
+    Difference("PyTorch computes a filter's span in 64 bits, where it overflows", REFUSED, CONVOLUTIONS, "the filter spans", a_huge_number),
+    Difference("PyTorch's number of chunks overflows", TAKEN, "chunk", "split_size", a_huge_number),
+]
