@@ -131,7 +131,7 @@ class Vectors:
 
     def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """The larger one; a where it is nan."""
-        return self.builder.select(self.builder.fcmp_ordered("<=", a, b), b, a)
+        return self.builder.select(self.builder.fcmp_ordered(">", b, a), b, a)
 
 
 def integer(value: int) -> ir.Constant:

@@ -7,7 +7,7 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
-from minivgg.kernels.common.simd import address, copy_vector, lanes, tile_columns, transpose_block
+from minivgg.kernels.common.simd import address, copy_vector, lanes, transpose_block
 from minivgg.kernels.common.threads import parallel
 
 
@@ -46,11 +46,10 @@ def pack_panel(w, turned, ranks, depth, outputs, panel, vector, u):  # pragma: n
                             c, tap = c + 1, 0
 
 
-def packed(w: numpy.ndarray, turned: bool, taps: numpy.ndarray, groups: int) -> numpy.ndarray:
-    """[G, panels, taps·C/g, columns] of the filters w (K, C/g, R, S) under ``taps`` [T, (r, s)], in this order."""
+def packed(w: numpy.ndarray, turned: bool, taps: numpy.ndarray, groups: int, columns: int) -> numpy.ndarray:
+    """[G, panels, taps·C/g, columns] of the filters w (K, C/g, R, S) under ``taps`` [T, (r, s)], in this order; ``columns`` of whole vectors."""
     w = writable(numpy.ascontiguousarray(w))
     depth, outputs = (w.shape[0] // groups, w.shape[1]) if turned else (w.shape[1], w.shape[0] // groups)
-    columns = tile_columns(w.dtype)
     ranks = numpy.full(w.shape[2] * w.shape[3], -1)
     ranks[[r * w.shape[3] + s for r, s, *_ in taps.tolist()]] = range(len(taps))
     u = empty((groups, -(-outputs // columns), len(taps) * depth, columns), w.dtype)

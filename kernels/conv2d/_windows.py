@@ -13,7 +13,7 @@ import numpy
 
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.simd import PANEL_ROWS, address, copy_vector, gemm_panel_onto, lanes, round_up, tile_columns
+from minivgg.kernels.common.simd import PANEL_ROWS, VECTOR_BYTES, Vectors, address, copy_vector, emitter, gemm_panel_onto, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.spec import Conv2dSpec, Pair
 
@@ -32,26 +32,46 @@ def with_slack(shape: tuple[int, ...], dtype: numpy.dtype) -> numpy.ndarray:
     return empty((size + tile_columns(dtype),), dtype)[:size].reshape(shape)
 
 
+@emitter
+def copy_number(v: Vectors, source, target):
+    """Copy one number from address to address."""
+    v.builder.store(v.builder.load(v.at(source)), v.at(target))
+
+
+@compiled
+def copy_run(zero, size, vector, source, step, target, length):  # pragma: no cover compiled
+    """Copy ``length`` numbers; with ``step`` 0 the first vector again and again. The last vector overlaps the one before."""
+    if length < vector:
+        for e in range(length):
+            copy_number(zero, source + size * e * step, target + size * e)
+    else:
+        for e in range(0, length, vector):
+            here = min(e, length - vector)
+            copy_vector(zero, source + size * here * step, target + size * here)
+
+
 @compiled
 def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover compiled
-    """band[i, j] = x[n, row + i, column + j] of an input spread by (step_h, step_w): zeros in the gaps and beyond the border."""
-    zero = x.dtype.type(0)
+    """band[i, j, :C] = x[n, row + i, column + j] of an input spread by (step_h, step_w): zeros in the gaps and beyond the border."""
+    zero, size, vector = x.dtype.type(0), x.itemsize, VECTOR_BYTES // x.itemsize
     rows, columns, channels = x.shape[1:]
-    first = min(max(-column, 0), band.shape[1])
-    last = max(first, min(band.shape[1], columns - column))
+    pitch, apart = band.shape[1:]
+    first = min(max(-column, 0), pitch)
+    last = max(first, min(pitch, columns - column))
+    runs, length = (1, (last - first) * channels) if apart == channels else (last - first, channels)  # what lies side by side is one run
     for i in range(band.shape[0]):
-        h, line = row + i, band[i].reshape(band.shape[1] * channels)
-        if step_h == 1 and step_w == 1 and 0 <= h < rows:  # what lies side by side is one run
-            source = x[n, h].reshape(columns * channels)
-            line[: first * channels] = zero
-            line[last * channels :] = zero
-            shift = column * channels
-            for e in range(first * channels, last * channels):
-                line[e] = source[e + shift]
+        h = row + i
+        if step_h == 1 and step_w == 1 and 0 <= h < rows:
+            band[i, :first] = zero
+            band[i, last:] = zero
+            source = address(x) + size * ((n * rows + h) * columns + column + first) * channels
+            target = address(band) + size * (i * pitch + first) * apart
+            for run in range(runs):
+                copy_run(zero, size, vector, source + size * run * length, 1, target + size * run * apart, length)
             continue
-        line[:] = zero
+        band[i] = zero
         if h % step_h == 0 and 0 <= h // step_h < rows:
-            for j in range(band.shape[1]):
+            for j in range(pitch):
                 w = column + j
                 if w % step_w == 0 and 0 <= w // step_w < columns:
                     for c in range(channels):

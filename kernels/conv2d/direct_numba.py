@@ -1,12 +1,13 @@
 """Direct convolution on channels-last memory: the definition, with the loops in the order that the processor likes.
 
-A run of ROWS output pixels times a panel of output channels is one register tile. For every filter tap (r, s) it takes a
-small matrix product: ROWS pixels of the input, which lie a fixed step apart, times the tap's C x panel weights:
+A few neighbouring output pixels times a panel of output channels are one register tile. For every filter tap (r, s) it takes
+a small matrix product: as many pixels of the input, which lie a fixed step apart, times the tap's C x panel weights:
 
-    y[p, q..q+ROWS, panel] += x[p·stride + r·dilation - pad, (q..)·stride + s·dilation - pad, :] · w[panel, :, r, s]
+    y[p, q..q+rows, panel] += x[p·stride + r·dilation - pad, (q..)·stride + s·dilation - pad, :] · w[panel, :, r, s]
 
 so there is no column matrix: the input is read where it lies. Only a band of rows is copied first, with its zero border,
-so that no tap needs to ask whether it is inside; where the taps of a row lie side by side, they are one longer product.
+so that no tap needs to ask whether it is inside. Several tiles take a slice of the weights, one after the other, while that
+lies in the first cache. Where a pixel has few channels, the taps of a filter row, which lie side by side, are one longer product.
 
 The input gradient is the same loop over dy with the filters turned by 180°, their channels swapped, and the stride's gaps
 filled with zeros. The weight gradient is one product per tap with the pixels as the inner dimension.
@@ -20,8 +21,9 @@ from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last
 from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import ROWS, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
+from minivgg.kernels.common.simd import CHUNK, ROWS, VECTOR_BYTES, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
+from minivgg.kernels.common.wide_tile import WIDE_ROWS, WIDE_VECTORS, gemm_wide_floor, wide_columns
 from minivgg.kernels.conv2d import _windows
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
@@ -34,68 +36,95 @@ BAND_BYTES = 512 << 10
 IMAGES_BYTES = 8 << 20
 """Images copied together for the weight gradient: few large ones, many small ones."""
 
+TILES = 24
+"""Tiles that take a slice of the weights before the next slice comes, so that it is fetched once for all of them."""
+
+STAGGERED = 96
+"""Channels from which a number is left free behind each pixel of the band. Else all pixels of a tile would reach their next
+lines of the cache in the same step, and wait for them at once; and a power of two apart, they share few places in it."""
+
 DEPTH = 256
 """Pixels added up in registers before they go to the weight gradient's sum: its rounding error grows with the blocks."""
 
 
 @compiled
 def convolve_band(
-    band, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
+    band, u, bias, floors, y, n, p_first, p_last, top, height, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, slice_, sums
 ):  # pragma: no cover compiled
-    """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group; nothing below ``floor``."""
+    """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group; nothing below the last of ``floors``.
+
+    The band's first row is row p_first · stride_h - top of an input that has ``height`` rows; the zeros above and below it are not multiplied.
+    A tile is summed up in y itself, if it has all its rows and columns there; else in ``sums``.
+    """
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, outputs = y.shape[1:]
     groups, panels, taps_h, taps_w, depth, width = u.shape
-    pitch, channels = band.shape[1], band.shape[2]
-    joined = dilation_w == 1 and groups == 1  # the taps of a filter row lie side by side: one longer product
+    pitch, apart = band.shape[1:]
+    joined = apart == depth and dilation_w == 1
     products, length = (1, depth * taps_w) if joined else (taps_w, depth)
-    k_first = group * (outputs // groups)
+    wide = width == WIDE_VECTORS * VECTOR_BYTES // size
+    tile_rows = WIDE_ROWS if wide else ROWS
+    room = (columns + tile_rows - 1) // tile_rows * tile_rows
+    together = max(1, sums.shape[0] // room)
     for panel in range(panel_first, panel_last):
-        k = k_first + panel * width
-        here = min(width, outputs // groups - panel * width)
-        for p in range(p_first, p_last):
-            for q in range(0, columns, ROWS):
-                whole = here == width and q + ROWS <= columns
-                if whole:
-                    target, step = address(y) + size * (((n * rows + p) * columns + q) * outputs + k), outputs
-                else:
-                    target, step = address(tile), width
-                source, source_step = address(bias) + size * (group * panels + panel) * width, 0
-                for r in range(taps_h):
-                    for s in range(products):
-                        pixel = ((p - p_first) * stride_h + r * dilation_h) * pitch + q * stride_w + s * dilation_w
-                        a = address(band) + size * (pixel * channels + group * depth)
-                        b = address(u) + size * ((((group * panels + panel) * taps_h + r) * taps_w + s) * depth * width)
-                        if r == taps_h - 1 and s == products - 1:
-                            gemm_tile_floor(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step, address(floor))
-                        else:
-                            gemm_tile(zero, a, b, target, source, length, stride_w * channels, 1, width, step, source_step)
-                        source, source_step = target, step
-                if not whole:
-                    for i in range(min(ROWS, columns - q)):
-                        for j in range(here):
-                            y[n, p, q + i, k + j] = tile[i, j]
+        k, here = group * (outputs // groups) + panel * width, min(width, outputs // groups - panel * width)
+        even = columns // tile_rows * tile_rows if here == width else 0
+        for block in range(p_first, p_last, together):
+            block_last = min(block + together, p_last)
+            for r in range(taps_h):
+                for s in range(products):
+                    for start in range(0, length, slice_):
+                        count = min(slice_, length - start)
+                        b = address(u) + size * ((((group * panels + panel) * taps_h + r) * taps_w + s) * depth + start) * width
+                        for p in range(block, block_last):
+                            row = p * stride_h - top
+                            r_first, r_last = max(0, -(row // dilation_h)), min(taps_h, (height - row + dilation_h - 1) // dilation_h)
+                            if r_first >= r_last:
+                                r_first, r_last = 0, 1  # nothing but zeros: the bias is still to be written
+                            if r < r_first or r >= r_last:
+                                continue
+                            first, last = r == r_first and s == 0 and start == 0, r == r_last - 1 and s == products - 1 and start + count == length
+                            floor = address(floors) + (floors.strides[0] if last else 0)
+                            pixel = ((p - p_first) * stride_h + r * dilation_h) * pitch + s * dilation_w
+                            a = address(band) + size * (pixel * apart + group * depth + start)
+                            for q in range(0, columns, tile_rows):
+                                if q < even:
+                                    c, c_row = address(y) + size * (((n * rows + p) * columns + q) * outputs + k), outputs
+                                else:
+                                    c, c_row = address(sums) + size * ((p - block) * room + q) * width, width
+                                d, d_row = (address(bias) + size * (group * panels + panel) * width, 0) if first else (c, c_row)
+                                if wide:
+                                    gemm_wide_floor(zero, a, b, c, d, count, stride_w * apart, c_row, d_row, floor)
+                                else:
+                                    gemm_tile_floor(zero, a, b, c, d, count, stride_w * apart, 1, width, c_row, d_row, floor)
+                                a += size * tile_rows * stride_w * apart
+            for p in range(block, block_last):
+                for q in range(even, columns):
+                    for j in range(here):
+                        y[n, p, q, k + j] = sums[(p - block) * room + q, j]
 
 
 @compiled
 def convolve_images(
-    x, u, bias, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, top, left, spread_h, spread_w, stride_h, stride_w,
-    dilation_h, dilation_w, run, vector, seen, windows, tile,
+    x, u, bias, floors, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, top, left, spread_h, spread_w, stride_h, stride_w,
+    dilation_h, dilation_w, run, vector, slice_, seen, windows, sums,
 ):  # pragma: no cover compiled  # fmt: skip
     """The same rows of several images. ``windows`` has room where windows are copied, with ``run`` neighbours a filter row.
 
     Copied, the windows of all rows stand in one line, and so do the outputs.
     """
     rows, (columns, outputs) = p_last - p_first, y.shape[2:]
+    height = (x.shape[1] - 1) * spread_h + 1
     for n in range(n_first, n_last):
         copy_rows(x, n, p_first * stride_h - top, -left, spread_h, spread_w, seen)
         if windows.shape[1]:
             copy_windows(seen, stride_h, stride_w, dilation_h, run, vector, windows[0, : rows * columns].reshape(rows, columns, windows.shape[2]))
             line = y[n, p_first:p_last].reshape(1, 1, rows * columns, outputs)
-            convolve_band(windows, u, bias, floor, line, 0, 0, 1, group, panel_first, panel_last, 1, 1, 1, 1, tile)
+            convolve_band(windows, u, bias, floors, line, 0, 0, 1, 0, 1, group, panel_first, panel_last, 1, 1, 1, 1, slice_, sums)
         else:
             convolve_band(
-                seen, u, bias, floor, y, n, p_first, p_last, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, tile
+                seen, u, bias, floors, y, n, p_first, p_last, top, height, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w,
+                slice_, sums,
             )  # fmt: skip
 
 
@@ -118,11 +147,27 @@ def _work_items(images: int, rows: int, band: int, image_bytes: int, groups: int
     return [(*place, first, min(first + step, panels)) for place in places for first in range(0, panels, step)]
 
 
-def _packed(w: numpy.ndarray, turned: bool, groups: int) -> numpy.ndarray:
+def _panel(outputs: int, dtype: numpy.dtype) -> int:
+    """Output channels of a panel of filters: those of the wide tile, if it leaves no more of them empty."""
+    narrow, wide = tile_columns(dtype), wide_columns(dtype)
+    return wide if round_up(outputs, wide) == round_up(outputs, narrow) else narrow
+
+
+def _packed(w: numpy.ndarray, turned: bool, groups: int, columns: int) -> numpy.ndarray:
     """[G, panels, R, S, C/g, columns]; ``turned``: rotated by 180°, and with the channels of each group swapped."""
     taps = numpy.argwhere(numpy.ones(w.shape[2:]))
-    u = packed(w, turned, taps[::-1].copy() if turned else taps, groups)
+    u = packed(w, turned, taps[::-1].copy() if turned else taps, groups, columns)
     return u.reshape(*u.shape[:2], *w.shape[2:], -1, u.shape[3])
+
+
+def _apart(channels: int) -> int:
+    """Numbers from one pixel of the band to the next."""
+    return channels + 1 if channels >= STAGGERED else channels
+
+
+def _sums_rows(line: int) -> int:
+    """Places of TILES tiles, or of one line, if that is longer."""
+    return max(TILES * ROWS, round_up(line, ROWS))
 
 
 def convolve(
@@ -135,30 +180,32 @@ def convolve(
     """
     (images, p, q, outputs), channels, dtype = y.shape, x.shape[3], y.dtype
     taps_h, taps_w = w.shape[2:]
-    columns = tile_columns(dtype)
+    columns = _panel(outputs // groups, dtype)
     panels = -(-(outputs // groups) // columns)
-    u = remembered(w, "direct", lambda: _packed(w, False, groups)) if not turned else _packed(w, True, groups)
+    u = remembered(w, "direct", lambda: _packed(w, False, groups, columns)) if not turned else _packed(w, True, groups, columns)
     padded = numpy.zeros((groups, panels * columns), dtype)
     if bias is not None:
         padded[:, : outputs // groups] = bias.reshape(groups, -1)
-    floor = numpy.full(lanes(dtype), 0 if relu else -numpy.inf, dtype)
+    floors = numpy.array([[-numpy.inf], [0 if relu else -numpy.inf]], dtype).repeat(lanes(dtype), 1)
     pitch = (round_up(q, ROWS) - 1) * stride[1] + dilation[1] * (taps_w - 1) + 1
     span = dilation[0] * (taps_h - 1) + 1
     windowed, run = is_short(channels, (taps_h, taps_w), dilation, groups), taps_w * channels
-    window = taps_h * run if windowed else channels
+    window, apart = taps_h * run if windowed else channels, _apart(channels)
     band = band_rows(p, pitch * window * dtype.itemsize, stride[0], span)
     items = _work_items(images, p, band, (p * stride[0] + span) * pitch * window * dtype.itemsize, groups, panels)
     if windowed:
         u = u.reshape(1, panels, 1, 1, taps_h * run, columns)
+    length = u.shape[4] if apart != u.shape[4] or dilation[1] > 1 else u.shape[4] * u.shape[3]
+    slice_ = -(-length // -(-length // CHUNK))
 
     def work(item: int) -> None:
         n_first, n_last, p_first, p_last, group, panel_first, panel_last = items[item]
-        seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, channels), dtype)
+        seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, apart), dtype)
         windows = with_slack((1, round_up((p_last - p_first) * q, ROWS) if windowed else 0, window), dtype)
-        tile = empty((ROWS, columns), dtype)
+        sums = empty((_sums_rows((p_last - p_first) * q if windowed else q), columns), dtype)
         convolve_images(
-            x, u, padded, floor, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
-            lanes(dtype), seen, windows, tile,
+            x, u, padded, floors, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
+            lanes(dtype), slice_, seen, windows, sums,
         )  # fmt: skip
 
     parallel(work, len(items))
@@ -251,14 +298,15 @@ def _convolution_bytes(spec: Conv2dSpec, dtype: numpy.dtype, turned: bool) -> in
     inputs, outputs = (spec.k, spec.c) if turned else (spec.c, spec.k)
     stride = (1, 1) if turned else spec.stride
     rows, columns = (spec.h, spec.w) if turned else (spec.p, spec.q)
-    panel = tile_columns(dtype)
+    panel = _panel(outputs // spec.groups, dtype)
     packed = spec.groups * round_up(outputs // spec.groups, panel) * (inputs // spec.groups * spec.r * spec.s + 1)
     pitch = (round_up(columns, ROWS) - 1) * stride[1] + spec.span[1]
     window = inputs * spec.r * spec.s if is_short(inputs, (spec.r, spec.s), spec.dilation, spec.groups) else inputs
     band = band_rows(rows, pitch * window * dtype.itemsize, stride[0], spec.span[0])
-    copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * inputs + ROWS * panel + 2 * panel
+    copied = ((band - 1) * stride[0] + spec.span[0]) * pitch * _apart(inputs) + 2 * panel
     if window > inputs:
-        copied += band * round_up(columns, ROWS) * window
+        copied += round_up(band * columns, ROWS) * window
+    copied += _sums_rows(band * columns if window > inputs else columns) * panel
     return dtype.itemsize * (packed + get_num_threads() * copied)
 
 

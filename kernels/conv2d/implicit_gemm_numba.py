@@ -34,10 +34,7 @@ from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import (
     PANEL_ROWS,
     ROWS,
-    Vectors,
     address,
-    copy_vector,
-    emitter,
     gemm_panel_onto,
     gemm_tile_floor,
     lanes,
@@ -47,6 +44,7 @@ from minivgg.kernels.common.simd import (
 )
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._filters import packed
+from minivgg.kernels.conv2d._windows import copy_run
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 
@@ -107,24 +105,6 @@ def input_grids(spec: Conv2dSpec) -> Iterator[Grid]:
 
 
 # The block ------------------------------------------------------------------------------------------------------------
-
-
-@emitter
-def copy_number(v: Vectors, source, target):
-    """Copy one number from address to address."""
-    v.builder.store(v.builder.load(v.at(source)), v.at(target))
-
-
-@compiled
-def copy_run(zero, size, vector, source, step, target, length):  # pragma: no cover compiled
-    """Copy ``length`` numbers; with ``step`` 0 the first vector again and again. The last vector overlaps the one before."""
-    if length < vector:
-        for e in range(length):
-            copy_number(zero, source + size * e * step, target + size * e)
-    else:
-        for e in range(0, length, vector):
-            here = min(e, length - vector)
-            copy_vector(zero, source + size * here * step, target + size * here)
 
 
 @compiled
@@ -369,7 +349,7 @@ def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
 def output(spec, x, w, b, out, relu=False):
     """Y [places x K] = columns [places x C·R·S] · W [C·R·S x K] + b."""
     grid = output_grid(spec)
-    u = remembered(w, "implicit_gemm", lambda: packed(w, False, grid.taps, spec.groups))
+    u = remembered(w, "implicit_gemm", lambda: packed(w, False, grid.taps, spec.groups, tile_columns(w.dtype)))
     into_channels_last(out, lambda y: multiply(channels_last(x), u, b, y, grid, relu))
 
 
@@ -381,7 +361,7 @@ def input_gradient(spec, dy, w, out):
         lying = channels_last(dy)
         for grid in input_grids(spec):
             if len(grid.taps):
-                multiply(lying, packed(w, True, grid.taps, spec.groups), None, dx, grid)
+                multiply(lying, packed(w, True, grid.taps, spec.groups, tile_columns(w.dtype)), None, dx, grid)
             else:  # a stride longer than the filter skips these inputs
                 dx[:, grid.origin[0] :: grid.spread[0], grid.origin[1] :: grid.spread[1]] = 0
 

@@ -1,0 +1,60 @@
+"""A register tile with half the rows of ``gemm_tile`` and twice its vectors: the same multiplications with fewer instructions.
+
+A step of ROWS x VECTORS = 14 x 2 loads 16 operands for its 28 fused multiply-adds, one of 7 x 4 loads 11; and four steps are
+written out one after the other. Both shapes reach the peak of a core of one's own. Where somebody else computes on the
+core's other half, which takes every second turn to issue instructions, fewer of them are an advantage of a twentieth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core import cgutils
+
+from minivgg.kernels.common.loops import Cell
+from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, VECTORS, Vectors, emitter, integer, lanes
+
+WIDE_ROWS, WIDE_VECTORS = (7, 4) if VECTOR_BYTES == 64 else (ROWS, VECTORS)
+"""With sixteen registers there is no room for another shape."""
+
+STEPS = 4
+"""Written out in one round of the loop."""
+
+
+def wide_columns(dtype: Any) -> int:
+    """Columns of the wide tile."""
+    return WIDE_VECTORS * lanes(dtype)
+
+
+@emitter
+def gemm_wide_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+    """C[WIDE_ROWS, columns] = max(D + A[WIDE_ROWS, depth] · B[depth, columns], the vector at ``floor``).
+
+    The numbers of a row of A lie side by side, and so do the rows of B. All products are added up before they go to D, so
+    the depth should not be much above CHUNK. The rows of B that lie ``depth`` behind are fetched into the second cache meanwhile.
+    """
+    builder, columns = v.builder, integer(WIDE_VECTORS * v.count)
+    a, b, c, d = (v.at(p) for p in (a, b, c, d))
+    a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(WIDE_ROWS)]
+    sums = {(i, j): Cell(builder, v.constant(0)) for i in range(WIDE_ROWS) for j in range(WIDE_VECTORS)}
+    ahead = builder.mul(depth, columns)
+
+    def add_products(step: Any) -> None:
+        row = v.at(b, builder.mul(step, columns))
+        row_of_b = [v.load(v.at(row, integer(j * v.count))) for j in range(WIDE_VECTORS)]
+        v.prefetch(v.at(row, ahead))
+        for i in range(WIDE_ROWS):
+            scalar = v.broadcast(builder.load(v.at(a_rows[i], step)))
+            for j in range(WIDE_VECTORS):
+                sums[i, j].set(v.fma(scalar, row_of_b[j], sums[i, j].get()))
+
+    rounds = builder.sdiv(depth, integer(STEPS))
+    with cgutils.for_range(builder, rounds) as loop:
+        for step in range(STEPS):
+            add_products(builder.add(builder.mul(loop.index, integer(STEPS)), integer(step)))
+    with cgutils.for_range(builder, depth, start=builder.mul(rounds, integer(STEPS))) as loop:
+        add_products(loop.index)
+    least = v.load(v.at(floor))
+    for (i, j), total in sums.items():
+        source, target = (v.at(base, builder.mul(row, integer(i)), integer(j * v.count)) for base, row in ((d, d_row), (c, c_row)))
+        v.store(v.maximum(builder.fadd(v.load(source), total.get()), least), target)
