@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from minivgg.device import cuda_problem, cupy_for, read_device
+from minivgg.errors import ArgumentError
 
 
 def is_available() -> bool:
@@ -96,6 +97,14 @@ def empty_cache() -> None:
     cupy = cupy_for("empty_cache")
     cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+
+def set_per_process_memory_fraction(fraction: float) -> None:
+    """Let arrays take at most this share of the device's memory; then they run out of it, whatever is free. 1 lifts the limit."""
+    if not 0 < fraction <= 1:
+        raise ArgumentError("set_per_process_memory_fraction", f"fraction must lie in (0, 1], got {fraction}")
+    pool = cupy_for("set_per_process_memory_fraction").get_default_memory_pool()
+    pool.set_limit(fraction=fraction) if fraction < 1 else pool.set_limit(size=0)
 
 
 def mem_get_info() -> tuple[int, int]:

@@ -105,7 +105,7 @@ class Cuda(types.SimpleNamespace):
 
         class MemoryPool:
             def __init__(self):
-                self.own = 0
+                self.own, self.limit = 0, MEMORY
 
             def malloc(self, size):
                 self.own += size
@@ -119,6 +119,9 @@ class Cuda(types.SimpleNamespace):
 
             def free_bytes(self):
                 return 0
+
+            def set_limit(self, size=None, fraction=None):
+                self.limit = size or int((fraction or 1) * MEMORY)
 
             def free_all_blocks(self):
                 state.log.append(("free_all_blocks", None))
@@ -185,7 +188,7 @@ class Cuda(types.SimpleNamespace):
             self.capture.append(function)
 
     def allocate(self, array):
-        if array.nbytes > MEMORY - self.used:
+        if array.nbytes > self.pool.limit - self.used:
             raise OutOfMemoryError(f"Out of memory allocating {array.nbytes:,} bytes (allocated so far: {self.used:,} bytes).")
         self.used += array.nbytes
         weakref.finalize(array, self.free, array.nbytes).atexit = False

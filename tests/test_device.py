@@ -218,6 +218,13 @@ def test_the_namespace_of_the_device(cupy):
     assert ("free_all_blocks", None) in cupy.cuda.log
     free, total = minivgg.cuda.mem_get_info()
     assert 0 < free < total
+    minivgg.cuda.set_per_process_memory_fraction(0.25)
+    with pytest.raises(OutOfMemoryError):
+        minivgg.zeros(1 << 27, device="cuda")
+    minivgg.cuda.set_per_process_memory_fraction(1)
+    assert minivgg.zeros(1 << 27, device="cuda").nbytes == 1 << 29
+    with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\], got 0"):
+        minivgg.cuda.set_per_process_memory_fraction(0)
 
 
 # Other libraries ------------------------------------------------------------------------------------------------------
