@@ -93,12 +93,12 @@ class Vectors:
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
         self.builder.store(value, self.builder.bitcast(pointer, self.type.as_pointer())).align = self.size
 
-    def prefetch(self, pointer: ir.Value) -> None:
+    def prefetch(self, pointer: ir.Value, write: bool = False) -> None:
         """Bring a line into the second cache; an address that does not exist does no harm."""
         i8, i32, module = ir.IntType(8).as_pointer(), ir.IntType(32), self.builder.module
         name = "llvm.prefetch.p0i8"
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32]), name)
-        self.builder.call(function, [self.builder.bitcast(pointer, i8), *(ir.Constant(i32, value) for value in (0, 2, 1))])
+        self.builder.call(function, [self.builder.bitcast(pointer, i8), *(ir.Constant(i32, value) for value in (int(write), 2, 1))])
 
     def broadcast(self, scalar: ir.Value) -> ir.Value:
         undefined = ir.Constant(self.type, ir.Undefined)
@@ -122,11 +122,8 @@ class Vectors:
             cell = builder.select(wins, ir.Constant(kind, [number] * self.count), cell)
         return best, cell
 
-    def store_bytes(self, cells: ir.Value, address: ir.Value, *offsets: ir.Value) -> None:
-        """Store a vector of bytes ``offsets`` behind an address."""
-        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
-        for offset in offsets:
-            pointer = self.builder.gep(pointer, [offset])
+    def store_bytes(self, cells: ir.Value, pointer: ir.Value) -> None:
+        """Store a vector of bytes."""
         self.builder.store(cells, self.builder.bitcast(pointer, cells.type.as_pointer())).align = 1
 
     def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:

@@ -22,7 +22,7 @@ from minivgg.kernels.common.layout import channels_last, into_channels_last, wri
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
-from minivgg.kernels.conv2d._winograd_tiles import BLOCK, filter_2, filter_4, output_2, output_4, pooled_2, pooled_4, transform_tiles
+from minivgg.kernels.conv2d._winograd_tiles import BLOCK, filter_2, filter_4, offsets, output_2, output_4, pooled_2, pooled_4, transform_tiles
 from minivgg.spec import Conv2dSpec
 
 # Filters --------------------------------------------------------------------------------------------------------------
@@ -39,6 +39,8 @@ def transform_filters(w, turned, first, last, m, vector, u, grid):  # pragma: no
     points, panels, width, columns = u.shape
     outputs, inputs = (w.shape[1], w.shape[0]) if turned else (w.shape[0], w.shape[1])
     n, step = m + 2, panels * width * columns
+    places = numpy.empty(9, numpy.int64)
+    offsets(0, 0, 3, 3, 3, size * 3 * columns, size * columns, 0, places)
     for panel in range(first, last):
         for start in range(0, width, grid.shape[0]):
             count = min(grid.shape[0], width - start)
@@ -59,9 +61,9 @@ def transform_filters(w, turned, first, last, m, vector, u, grid):  # pragma: no
                 for column in range(0, columns, vector):
                     source = address(grid) + size * (i * 9 * columns + column)
                     if m == 4:
-                        filter_4(zero, source, 3 * columns, columns, target + size * column, n * step, step)
+                        filter_4(zero, source, address(places), target + size * column, n * step, step, 0)
                     else:
-                        filter_2(zero, source, 3 * columns, columns, target + size * column, n * step, step)
+                        filter_2(zero, source, address(places), target + size * column, n * step, step, 0)
 
 
 def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
@@ -105,82 +107,69 @@ def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
 
 
 @compiled
-def transform_outputs(m_, y, cells, bias, floor, first, last, k0, p_size, q_size, m, pool, vector, grid):  # pragma: no cover compiled
-    """y = max(Aᵀ M A + bias, floor) for tiles first to last of the P x Q output and the channels from k0 on that M holds.
+def transform_outputs(m_, y, cells, bias, floor, first, last, k_first, tiles_h, tiles_w, m, pool, vector):  # pragma: no cover compiled
+    """y = max(Aᵀ M A + bias, floor) for tiles first to last and the channels from k_first on that M holds.
 
-    ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. A tile at the border goes through ``grid``.
+    ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. What lies beyond the image goes nowhere.
     """
     zero, size = y.dtype.type(0), y.itemsize
-    channels = y.shape[3]
+    rows, columns, channels = y.shape[1:]
     points, room, width = m_.shape
-    here = min(width, channels - k0)
-    n, tiles_h, tiles_w = m + 2, (p_size + m - 1) // m, (q_size + m - 1) // m
+    n, side = m + 2, m // 2 if pool else m
+    nowhere, grid, numbers = numpy.empty(width, y.dtype), numpy.empty((side * side, vector), y.dtype), numpy.empty((side * side, vector), numpy.uint8)
+    sources, tables = numpy.empty(n * n, numpy.int64), numpy.empty((6, side * side), numpy.int64)
+    whole, border, copied, cell_whole, cell_border, cell_copied = tables[0], tables[1], tables[2], tables[3], tables[4], tables[5]
+    offsets(0, 0, n, n, n, size * n * room * width, size * room * width, 0, sources)
+    offsets(0, 0, side, side, side, size * columns * channels, size * channels, 0, whole)
+    offsets(0, 0, side, side, side, columns * channels, channels, 0, cell_whole)
+    offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, copied)
+    offsets(0, 0, side, side, side, side * vector, vector, 0, cell_copied)
     for tile in range(first, last):
         image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
-        p, q = place // tiles_w * m, place % tiles_w * m
-        whole = here == width and p + m <= p_size and q + m <= q_size
-        source = address(m_) + size * (tile - first) * width
-        corner = ((image * y.shape[1] + (p // 2 if pool else p)) * y.shape[2] + (q // 2 if pool else q)) * channels + k0
-        row, column = y.shape[2] * channels, channels
-        for k in range(0, width, vector):
-            add, m_row, m_column = address(bias) + size * (k0 + k), n * room * width, room * width
-            if not whole:
-                target, row, column = address(grid) + size * k, grid.shape[1] * grid.shape[2], grid.shape[2]
-            else:
-                target = address(y) + size * (corner + k)
-            if whole and pool:
-                number = address(cells) + corner + k
+        p, q = place // tiles_w * side, place % tiles_w * side
+        corner = ((image * rows + p) * columns + q) * channels + k_first
+        y_corner, cell_corner = address(y) + size * corner, address(cells) + corner
+        places, cell_places = address(whole), address(cell_whole)
+        if p + side > rows or q + side > columns:
+            offsets(p, q, rows, columns, side, size * columns * channels, size * channels, address(nowhere) - y_corner, border)
+            offsets(p, q, rows, columns, side, columns * channels, channels, address(nowhere) - cell_corner, cell_border)
+            places, cell_places = address(border), address(cell_border)
+        for k in range(0, min(width, channels - k_first), vector):
+            source, add = address(m_) + size * ((tile - first) * width + k), address(bias) + size * (k_first + k)
+            target, cell = y_corner + size * k, cell_corner + k
+            rest = channels - k_first - k  # a vector in which the image's channels end is copied
+            if rest < vector:
+                target, cell, places, cell_places = address(grid), address(numbers), address(copied), address(cell_copied)
+            if pool:
                 if m == 4:
-                    pooled_4(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor), number, row, column)
+                    pooled_4(zero, source, address(sources), add, address(floor), target, places, cell, cell_places)
                 else:
-                    pooled_2(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor), number, row, column)
+                    pooled_2(zero, source, address(sources), add, address(floor), target, places, cell, cell_places)
             elif m == 4:
-                output_4(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor))
+                output_4(zero, source, address(sources), add, address(floor), target, places)
             else:
-                output_2(zero, source + size * k, m_row, m_column, target, row, column, add, address(floor))
-        if not whole and pool:
-            pool_grid(
-                grid,
-                min(m, p_size - p) // 2,
-                min(m, q_size - q) // 2,
-                y[image, p // 2 :, q // 2 :, k0 : k0 + here],
-                cells[image, p // 2 :, q // 2 :, k0 : k0 + here],
-            )
-        elif not whole:
-            for i in range(min(m, p_size - p)):
-                for j in range(min(m, q_size - q)):
-                    for k in range(here):
-                        y[image, p + i, q + j, k0 + k] = grid[i, j, k]
-
-
-@compiled
-def pool_grid(grid, rows, columns, y, cells):  # pragma: no cover compiled
-    """The first rows x columns 2x2 windows of a tile: maximum, and number of the winning cell, as max pooling chooses it."""
-    for p in range(rows):
-        for q in range(columns):
-            for k in range(y.shape[2]):
-                best, cell = grid[2 * p, 2 * q, k], 0
-                for number in range(1, 4):
-                    value = grid[2 * p + number // 2, 2 * q + number % 2, k]
-                    if value > best or value != value:
-                        best, cell = value, number
-                y[p, q, k], cells[p, q, k] = best, cell
+                output_2(zero, source, address(sources), add, address(floor), target, places)
+            if rest < vector:
+                for i in range(min(side, rows - p)):
+                    for j in range(min(side, columns - q)):
+                        y[image, p + i, q + j, k_first + k :] = grid[i * side + j, :rest]
+                        if pool:
+                            cells[image, p + i, q + j, k_first + k :] = numbers[i * side + j, :rest]
 
 
 @compiled
 def convolve_blocks(
-    x, u, bias, floor, y, cells, top, left, p_size, q_size, m, pool, tile_first, tile_last, panel_first, panel_last, vector, v, m_, grid
+    x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, vector, v, m_
 ):  # pragma: no cover compiled
     """The three steps for a range of tiles and a range of output panels, a block of tiles after the other."""
-    tiles_h, tiles_w = (p_size + m - 1) // m, (q_size + m - 1) // m
     room, columns = v.shape[2] - ROWS, u.shape[3]
     blocks = (tile_last - tile_first + room - 1) // room
     for block in range(blocks):
         first = tile_first + (tile_last - tile_first) * block // blocks
         last = tile_first + (tile_last - tile_first) * (block + 1) // blocks
-        transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
+        transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, 0)
         multiply_points(v, u, m_, last - first, panel_first, panel_last)
-        transform_outputs(m_, y, cells, bias, floor, first, last, panel_first * columns, p_size, q_size, m, pool, vector, grid)
+        transform_outputs(m_, y, cells, bias, floor, first, last, panel_first * columns, tiles_h, tiles_w, m, pool, vector)
 
 
 FEW_TILES = 3 * BLOCK
@@ -211,7 +200,8 @@ def convolve(
     if bias is not None:
         padded[: len(bias)] = bias
     floor = numpy.full(lanes(x.dtype), 0 if relu else -numpy.inf, x.dtype)
-    tiles = y.shape[0] * -(-size[0] // m) * -(-size[1] // m)
+    tiles_h, tiles_w = -(-size[0] // m), -(-size[1] // m)
+    tiles = y.shape[0] * tiles_h * tiles_w
     parts = _parts(u.nbytes, panels, tiles, get_num_threads())
     room = min(BLOCK, max(tiles, 1))
     numbers = cells if cells is not None else numpy.empty(y.shape if pool else (0, 0, 0, 0), numpy.uint8)
@@ -220,9 +210,8 @@ def convolve(
         tile_first, tile_last, panel_first, panel_last = parts[item]
         span = (panel_last - panel_first) * columns
         v, m_ = empty((points, 1, room + ROWS, width), x.dtype), empty((points, room + ROWS, span), x.dtype)
-        grid = empty((m + 2, m + 2, max(width, span)), x.dtype)
         convolve_blocks(
-            x, u, padded, floor, y, numbers, *corner, *size, m, pool, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_, grid
+            x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_
         )  # fmt: skip
 
     parallel(work, len(parts))
@@ -247,13 +236,13 @@ def supports(spec: Conv2dSpec, dtype: numpy.dtype) -> str | None:
 
 
 def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: numpy.dtype) -> int:
-    """U and each thread's V, M and tile, of a convolution from c to k channels whose result has that many rows and columns."""
+    """U and each thread's V and M, of a convolution from c to k channels whose result has that many rows and columns."""
     points, columns, threads = (m + 2) ** 2, tile_columns(dtype), get_num_threads()
     width, panels, tiles = round_up(c, lanes(dtype)), -(-k // columns), images * -(-size[0] // m) * -(-size[1] // m)
     u = points * panels * columns * width
     parts = _parts(u * dtype.itemsize, panels, tiles, threads)
     span = columns * max(panel_last - panel_first for *_, panel_first, panel_last in parts)
-    block = points * ((min(BLOCK, max(tiles, 1)) + ROWS) * (width + span) + max(width, span))
+    block = points * (min(BLOCK, max(tiles, 1)) + ROWS) * (width + span)
     return dtype.itemsize * (u + panels * columns + min(threads, len(parts)) * block)
 
 

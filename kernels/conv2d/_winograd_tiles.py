@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy
+
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.simd import address
 from minivgg.kernels.conv2d._toom_cook import F2_POINTS, F4_POINTS, MinimalFilter
@@ -22,49 +24,65 @@ dw_2, dw_4 = (sandwich(WEIGHT[m].arrays()[0]) for m in (2, 4))
 
 
 @compiled
-def copy_tile(x, n, h, w, side, grid):  # pragma: no cover compiled
-    """Cut a side x side tile out of x (N, H, W, C); zeros beyond the image and beyond its channels."""
-    zero = x.dtype.type(0)
-    rows, columns, channels = x.shape[1:]
+def offsets(h, w, rows, columns, side, row, column, elsewhere, table):  # pragma: no cover compiled
+    """How far behind its corner at (h, w) of an image the pixels of a tile lie, in bytes; ``elsewhere`` for those beyond the image."""
     for i in range(side):
         for j in range(side):
             inside = 0 <= h + i < rows and 0 <= w + j < columns
-            for c in range(channels if inside else 0):
-                grid[i, j, c] = x[n, h + i, w + j, c]
-            for c in range(channels if inside else 0, grid.shape[2]):
-                grid[i, j, c] = zero
+            table[i * side + j] = i * row + j * column if inside else elsewhere
 
 
 @compiled
-def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradient, vector, v, grid):  # pragma: no cover compiled
+def copy_tile(x, n, h, w, c0, side, grid):  # pragma: no cover compiled
+    """Cut a side x side tile of the channels from c0 on out of x (N, H, W, C); zeros beyond the image and beyond its channels."""
+    rows, columns, channels = x.shape[1:]
+    grid[...] = 0
+    for i in range(max(0, -h), min(side, rows - h)):
+        for j in range(max(0, -w), min(side, columns - w)):
+            for c in range(min(grid.shape[1], channels - c0)):
+                grid[i * side + j, c] = x[n, h + i, w + j, c0 + c]
+
+
+@compiled
+def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradient, vector, v, ahead):  # pragma: no cover compiled
     """Tiles first to last at the transform points, stored from place first - block on: V[ξ, t, c] = (Bᵀ d B)[ξ].
 
-    V lies in panels, (ξ, panel, t, channel in the panel); where one panel holds all channels, that is (ξ, t, c).
+    V lies in panels, (ξ, panel, t, channel in the panel); where one panel holds all channels, that is (ξ, t, c). Where V is
+    larger than the caches, ``ahead`` is how many tiles before its turn a place is fetched, else 0.
 
     ``gradient``: x is dy, its tiles are m x m, do not overlap, and are the filters of F(3x3, m x m): W[ξ, t, k] = (G' d G'ᵀ)[ξ].
     """
     zero, size = x.dtype.type(0), x.itemsize
     images, rows, columns, channels = x.shape
     points, panels, room, panel = v.shape
-    width, step = panels * panel, panels * room * panel
+    step, row, column = panels * room * panel, size * columns * channels, size * channels
     n, side = m + 2, m if gradient else m + 2
+    zeros, grid = numpy.zeros(panels * panel, x.dtype), numpy.empty((side * side, vector), x.dtype)
+    tables = numpy.empty((3, side * side), numpy.int64)
+    whole, border, copied = tables[0], tables[1], tables[2]
+    offsets(0, 0, side, side, side, row, column, 0, whole)
+    offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, copied)
     for tile in range(first, last):
         image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
         h, w = place // tiles_w * m - top, place % tiles_w * m - left
-        if channels == width and h >= 0 and w >= 0 and h + side <= rows and w + side <= columns:
-            source = address(x) + size * ((image * rows + h) * columns + w) * channels
-            row, column = columns * channels, channels
-        else:
-            copy_tile(x, image, h, w, side, grid)
-            source, row, column = address(grid), grid.shape[1] * grid.shape[2], grid.shape[2]
-        for c in range(0, width, vector):
-            target = address(v) + size * ((c // panel * room + tile - block) * panel + c % panel)
-            if m == 4:
-                if gradient:
-                    dy_4(zero, source + size * c, row, column, target, n * step, step)
+        corner, places = address(x) + image * rows * row + h * row + w * column, address(whole)
+        if h < 0 or w < 0 or h + side > rows or w + side > columns:
+            offsets(h, w, rows, columns, side, row, column, address(zeros) - corner, border)
+            places = address(border)
+        for number in range(panels):
+            c0 = number * panel
+            target = address(v) + size * (number * room + tile - block) * panel
+            for c in range(0, panel, vector):
+                source, to = corner + size * (c0 + c), target + size * c
+                if c0 + c + vector > channels:
+                    copy_tile(x, image, h, w, c0 + c, side, grid)
+                    source, places = address(grid), address(copied)
+                if m == 4:
+                    if gradient:
+                        dy_4(zero, source, places, to, n * step, step, ahead * panel)
+                    else:
+                        input_4(zero, source, places, to, n * step, step, ahead * panel)
+                elif gradient:
+                    dy_2(zero, source, places, to, n * step, step, ahead * panel)
                 else:
-                    input_4(zero, source + size * c, row, column, target, n * step, step)
-            elif gradient:
-                dy_2(zero, source + size * c, row, column, target, n * step, step)
-            else:
-                input_2(zero, source + size * c, row, column, target, n * step, step)
+                    input_2(zero, source, places, to, n * step, step, ahead * panel)

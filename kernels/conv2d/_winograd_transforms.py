@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 from llvmlite import ir
 
-from minivgg.kernels.common.simd import Vectors, emitter, integer
+from minivgg.kernels.common.simd import INTEGER, Vectors, emitter, integer
 
 
 def _mirrored(a: numpy.ndarray, b: numpy.ndarray) -> bool:
@@ -64,60 +64,69 @@ def multiply(v: Vectors, matrix: numpy.ndarray, xs: Sequence[Any]) -> list[Any]:
     return results
 
 
-def _grid(v: Vectors, base: ir.Value, row: Any, column: Any, i: int, j: int) -> ir.Value:
-    return v.at(base, v.builder.add(v.builder.mul(row, integer(i)), v.builder.mul(column, integer(j))))
+def _places(v: Vectors, base: Any, table: Any, count: int) -> list[ir.Value]:
+    """``count`` pointers: an address and the offsets in bytes of a table."""
+    offsets = v.builder.inttoptr(table, INTEGER.as_pointer())
+    return [v.at(v.builder.add(base, v.builder.load(v.builder.gep(offsets, [integer(i)])))) for i in range(count)]
 
 
-def _both_sides(v: Vectors, matrix: numpy.ndarray, source: Any, row: Any, column: Any) -> list[list[Any]]:
-    """``matrix · X · matrixᵀ`` of the grid of vectors at ``source``."""
-    size, source = matrix.shape[1], v.at(source)
-    half = [multiply(v, matrix, [v.load(_grid(v, source, row, column, i, j)) for i in range(size)]) for j in range(size)]
+def _both_sides(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any) -> list[list[Any]]:
+    """``matrix · X · matrixᵀ`` of the grid of vectors that lie at ``places`` behind ``source``."""
+    size = matrix.shape[1]
+    grid = [v.load(pointer) for pointer in _places(v, source, places, size * size)]
+    half = [multiply(v, matrix, grid[j::size]) for j in range(size)]
     return [multiply(v, matrix, [values[i] for values in half]) for i in range(matrix.shape[0])]
 
 
 def sandwich(matrix: numpy.ndarray) -> Any:
     """An intrinsic that writes ``matrix · X · matrixᵀ`` for a grid X of vectors.
 
-    ``f(zero, source, source_row, source_column, target, target_row, target_column)``: addresses, and steps in elements.
+    ``f(zero, source, places, target, row, column, ahead)``: X lies at ``source`` + offsets, in bytes, whose table begins at ``places``,
+    so that any of it may lie elsewhere, as zeros beyond a border do; the result lies ``row`` and ``column`` elements apart. Unless it
+    is 0, the memory ``ahead`` elements behind the result is fetched, for a later result: n² stores beside the caches wait long.
     """
 
-    def transform(v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any) -> None:
-        target = v.at(target)
-        for i, line in enumerate(_both_sides(v, matrix, source, source_row, source_column)):
-            for j, value in enumerate(line):
-                v.store(value, _grid(v, target, target_row, target_column, i, j))
+    def transform(v: Vectors, source: Any, places: Any, target: Any, row: Any, column: Any, ahead: Any) -> None:
+        builder, lines = v.builder, _both_sides(v, matrix, source, places)
+        size, target = len(lines), v.at(target)
+        at = [v.at(target, builder.add(builder.mul(row, integer(i)), builder.mul(column, integer(j)))) for i in range(size) for j in range(size)]
+        for value, place in zip((value for line in lines for value in line), at, strict=True):
+            v.store(value, place)
+        with builder.if_then(builder.icmp_signed("!=", ahead, integer(0))):
+            for place in at:
+                v.prefetch(v.at(place, ahead), write=True)
 
     return emitter(transform)
 
 
-def finished_sandwich(matrix: numpy.ndarray) -> Any:
-    """The same plus the vector at ``bias``, and not below the one at ``floor`` (0 for ReLU, -inf for none)."""
+def _finished(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any, bias: Any, floor: Any) -> list[list[Any]]:
+    """``matrix · X · matrixᵀ`` plus the vector at ``bias``, and not below the one at ``floor`` (0 for ReLU, -inf for none)."""
+    added, least = v.load(v.at(bias)), v.load(v.at(floor))
+    return [[v.maximum(v.builder.fadd(value, added), least) for value in line] for line in _both_sides(v, matrix, source, places)]
 
-    def transform(
-        v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any, bias: Any, floor: Any
-    ) -> None:  # fmt: skip
-        target, added, least = v.at(target), v.load(v.at(bias)), v.load(v.at(floor))
-        for i, line in enumerate(_both_sides(v, matrix, source, source_row, source_column)):
-            for j, value in enumerate(line):
-                v.store(v.maximum(v.builder.fadd(value, added), least), _grid(v, target, target_row, target_column, i, j))
+
+def finished_sandwich(matrix: numpy.ndarray) -> Any:
+    """The same, finished with bias and floor; what it writes lies at ``target`` + the offsets of a table, too."""
+
+    def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any) -> None:
+        lines = _finished(v, matrix, source, places, bias, floor)
+        values = [value for line in lines for value in line]
+        for value, place in zip(values, _places(v, target, targets, len(values)), strict=True):
+            v.store(value, place)
 
     return emitter(transform)
 
 
 def pooled_sandwich(matrix: numpy.ndarray) -> Any:
-    """The same, and of each 2x2 window the maximum alone; the numbers of the winning cells go to ``cells``, a byte each."""
+    """The same, and of each 2x2 window the maximum alone; the numbers of the winning cells, a byte each, go to a table of their own."""
 
-    def transform(
-        v: Vectors, source: Any, source_row: Any, source_column: Any, target: Any, target_row: Any, target_column: Any, bias: Any, floor: Any,
-        cells: Any, cells_row: Any, cells_column: Any,
-    ) -> None:  # fmt: skip
-        target, added, least = v.at(target), v.load(v.at(bias)), v.load(v.at(floor))
-        lines = _both_sides(v, matrix, source, source_row, source_column)
-        finished = [[v.maximum(v.builder.fadd(value, added), least) for value in line] for line in lines]
-        for i in range(0, len(finished), 2):
-            for j in range(0, len(finished), 2):
-                best, cell = v.window_maximum([finished[i + r][j + s] for r in range(2) for s in range(2)])
-                v.store(best, _grid(v, target, target_row, target_column, i // 2, j // 2))
-                v.store_bytes(cell, cells, v.builder.mul(cells_row, integer(i // 2)), v.builder.mul(cells_column, integer(j // 2)))
+    def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any, cells: Any, cell_places: Any) -> None:
+        lines = _finished(v, matrix, source, places, bias, floor)
+        corners = [(i, j) for i in range(0, len(lines), 2) for j in range(0, len(lines), 2)]
+        pointers = zip(_places(v, target, targets, len(corners)), _places(v, cells, cell_places, len(corners)), strict=True)
+        for (i, j), (place, cell_place) in zip(corners, pointers, strict=True):
+            best, cell = v.window_maximum([lines[i + r][j + s] for r in range(2) for s in range(2)])
+            v.store(best, place)
+            v.store_bytes(cell, cell_place)
 
     return emitter(transform)

@@ -9,7 +9,6 @@ The m x m tile of dy is the filter, the n x n tile of x the input, n = m + 2, an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy
@@ -18,7 +17,7 @@ from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.simd import PANEL_ROWS, address, gemm_panel_onto, lanes, panel_rows, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
-from minivgg.kernels.conv2d._winograd_tiles import dw_2, dw_4, transform_tiles
+from minivgg.kernels.conv2d._winograd_tiles import dw_2, dw_4, offsets, transform_tiles
 from minivgg.spec import Conv2dSpec
 
 BLOCK_BYTES = 16 << 20
@@ -50,13 +49,13 @@ def accumulate_points(v, wt, total, count, first, last, depth, tile):  # pragma:
 
 
 @compiled
-def accumulate_tiles(x, dy, first, last, top, left, tiles_h, tiles_w, m, vector, tile, v, wt, total, grid):  # pragma: no cover compiled
+def accumulate_tiles(x, dy, first, last, top, left, tiles_h, tiles_w, m, vector, tile, v, wt, total):  # pragma: no cover compiled
     """Transform tiles first to last and add them to M, block by block: where M is small, all of it stays in one core's cache."""
     room = v.shape[2]
     for block in range(first, last, room):
         end = min(block + room, last)
-        transform_tiles(x, block, end, block, top, left, tiles_h, tiles_w, m, False, vector, v, grid)
-        transform_tiles(dy, block, end, block, 0, 0, tiles_h, tiles_w, m, True, vector, wt, grid)
+        transform_tiles(x, block, end, block, top, left, tiles_h, tiles_w, m, False, vector, v, 1)
+        transform_tiles(dy, block, end, block, 0, 0, tiles_h, tiles_w, m, True, vector, wt, 1)
         accumulate_points(v, wt, total, end - block, 0, v.shape[0], room, tile)
 
 
@@ -66,13 +65,15 @@ def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no co
     zero, size = dw.dtype.type(0), dw.itemsize
     points, panels, height, columns = total.shape
     n, step, width = m + 2, panels * height * columns, panels * columns
+    places = numpy.empty(n * n, numpy.int64)
+    offsets(0, 0, n, n, n, size * n * step, size * step, 0, places)
     for k in range(first, last):
         for c in range(0, width, vector):
             source = address(total) + size * ((c // columns * height + k) * columns + c % columns)
             if m == 4:
-                dw_4(zero, source, n * step, step, address(grid) + size * c, 3 * width, width)
+                dw_4(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0)
             else:
-                dw_2(zero, source, n * step, step, address(grid) + size * c, 3 * width, width)
+                dw_2(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0)
         for c in range(dw.shape[1]):
             for r in range(3):
                 for s in range(3):
@@ -104,14 +105,10 @@ class _Sizes:
         self.parts = max(1, min(PARTS, -(-tiles // room))) if self.small else 1
         self.room = min(room, max(tiles, 1))
 
-    def tiles(self, dtype: numpy.dtype) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-        """V, W, and the tile that those at the border go through."""
+    def tiles(self, dtype: numpy.dtype) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """V and W."""
         v = empty((self.points, self.width // self.columns, self.room, self.columns), dtype)
-        return v, empty((self.points, self.height // self.rows, self.room, self.rows), dtype), self.tile(dtype)
-
-    def tile(self, dtype: numpy.dtype) -> numpy.ndarray:
-        side = math.isqrt(self.points)
-        return empty((side, side, max(self.width, self.height)), dtype)
+        return v, empty((self.points, self.height // self.rows, self.room, self.rows), dtype)
 
     def sums(self, dtype: numpy.dtype) -> numpy.ndarray:
         """Every part's M, all 0."""
@@ -122,8 +119,8 @@ class _Sizes:
     def bytes(self, dtype: numpy.dtype, threads: int) -> int:
         """All of these at once, and the sum of the parts."""
         blocks = min(threads, self.parts) if self.small else 1
-        tiles = blocks * self.room * (self.width + self.height) + threads * max(self.width, self.height)
-        return dtype.itemsize * self.points * (tiles + (self.parts + (self.parts > 1)) * self.width * self.height)
+        sums = (self.parts + (self.parts > 1)) * self.width * self.height
+        return dtype.itemsize * (self.points * (blocks * self.room * (self.width + self.height) + sums) + threads * 9 * self.width)
 
 
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
@@ -138,8 +135,8 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw
         ends = [tiles * part // sizes.parts for part in range(sizes.parts + 1)]
 
         def work(part: int) -> None:
-            v, wt, grid = sizes.tiles(dtype)
-            accumulate_tiles(x, dy, ends[part], ends[part + 1], *places, lanes(dtype), PANEL_ROWS, v, wt, sums[part], grid)
+            v, wt = sizes.tiles(dtype)
+            accumulate_tiles(x, dy, ends[part], ends[part + 1], *places, lanes(dtype), PANEL_ROWS, v, wt, sums[part])
 
         parallel(work, sizes.parts)
     else:
@@ -152,7 +149,7 @@ def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw
 def _accumulate_in_blocks(x: numpy.ndarray, dy: numpy.ndarray, places: tuple[int, ...], tiles: int, sizes: _Sizes, total: numpy.ndarray) -> None:
     """Where M is large there is one: the threads share out the tiles of a block to transform them, then the points to add them up."""
     top, left, *rest = places
-    v, wt, _ = sizes.tiles(x.dtype)
+    v, wt = sizes.tiles(x.dtype)
     spans, vector = _shares(sizes.points, get_num_threads()), lanes(x.dtype)
     for block in range(0, tiles, sizes.room):
         count = min(sizes.room, tiles - block)
@@ -160,9 +157,8 @@ def _accumulate_in_blocks(x: numpy.ndarray, dy: numpy.ndarray, places: tuple[int
 
         def transform(item: int, block: int = block, shares: list[tuple[int, int]] = shares) -> None:
             first, last = (block + edge for edge in shares[item])
-            grid = sizes.tile(x.dtype)
-            transform_tiles(x, first, last, block, top, left, *rest, False, vector, v, grid)
-            transform_tiles(dy, first, last, block, 0, 0, *rest, True, vector, wt, grid)
+            transform_tiles(x, first, last, block, top, left, *rest, False, vector, v, 1)
+            transform_tiles(dy, first, last, block, 0, 0, *rest, True, vector, wt, 1)
 
         def accumulate(item: int, count: int = count) -> None:
             accumulate_points(v, wt, total, count, *spans[item], DEPTH, PANEL_ROWS)
