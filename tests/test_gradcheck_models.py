@@ -1,5 +1,7 @@
 """The gradient check of whole models: what it covers, what it finds, and that the model is left as it was."""
 
+import tracemalloc
+
 import numpy
 import pytest
 
@@ -139,12 +141,24 @@ class Large(nn.Module):
 
 
 def test_one_wrong_parameter_of_a_million_is_found_and_the_coverage_stated():
-    """The sample of six passes it by; random directions of all at once do not."""
+    """The sample of three passes it by; random directions of all at once do not."""
     x = minivgg.randn(2, 1000, dtype="float64")
     report = gradcheck(Large(wrong=False), x)
     assert report
-    assert report.coverage.startswith("checked: 6 of 1,100,000 (corners, borders, interiors) input elements, every one of 2 outputs")
+    assert report.coverage.startswith("checked: 3 of 1,100,000 (corners, borders, interiors) input elements, every one of 2 outputs")
     assert "3 random directions" in report.coverage
     wrong = gradcheck(Large(wrong=True), x, raise_exception=False)
     assert [diagnosis.kind for diagnosis in wrong.diagnoses] == ["wrong along a direction"]
     assert wrong.inputs[0].ok
+
+
+def test_a_large_model_takes_five_copies_of_its_parameters_at_most():
+    """Of gradients the elements that are compared are kept, not all of them for every upstream gradient."""
+    model, x = nn.Linear(1500, 1000, dtype="float64"), minivgg.randn(2, 1500, dtype="float64")
+    gradcheck(nn.Linear(3, 2, dtype="float64"), x[:, :3], loss=lambda scores: scores.sum())  # whatever is loaded once
+    tracemalloc.start()
+    try:
+        assert gradcheck(model, x, loss=lambda scores: (scores * scores).sum())
+        assert tracemalloc.get_traced_memory()[1] < 5 * model.weight.nbytes
+    finally:
+        tracemalloc.stop()

@@ -137,7 +137,9 @@ def computes_in(subject: Subject) -> numpy.dtype:
     here = subject.flat()
     try:
         for leaf in subject.leaves.values():
-            leaf += (1e-3 * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+            noise = rng.standard_normal(leaf.shape)
+            noise *= 1e-3
+            leaf += noise.astype(leaf.dtype, copy=False)
         nearby = subject.flat()
     finally:
         for label, leaf in subject.leaves.items():

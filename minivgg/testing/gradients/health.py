@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
 
 from minivgg.testing.gradients.report import Diagnosis
 from minivgg.testing.gradients.subject import Arrays, Subject
+
+PART = 1 << 20
+"""Elements that are compared at a time."""
 
 COARSE = 0.02
 """Relative difference of a float32 gradient from the float64 one that rounding, and a ReLU that it flips, may make."""
@@ -38,7 +43,7 @@ def examine(subject: Subject) -> tuple[list[Diagnosis], bool]:
         sentence = f"The backward pass changes {changed} in place: whoever reads it afterwards gets other numbers."
         return [Diagnosis("input modified", changed, sentence, _change(arrays[changed], before[changed]))], _restore(arrays, before, False)
     for part, kept in zip(vector, given, strict=True):
-        if part.tobytes() != kept.tobytes():
+        if not same_bits(part, kept):
             sentence = "The backward pass changes the upstream gradient in place, which other branches of the graph still need."
             return [Diagnosis("input modified", "grad_output", sentence, _change(part, kept))], False
     return _repeated(subject, given, gradients, drawn)
@@ -47,6 +52,7 @@ def examine(subject: Subject) -> tuple[list[Diagnosis], bool]:
 def _repeated(subject: Subject, vector: Arrays, gradients: list[Any], drawn: bool) -> tuple[list[Diagnosis], bool]:
     (again,) = subject.gradients([vector])
     differs = _first_difference(subject, gradients, again)
+    del again
     if differs or drawn:
         label, evidence = differs or (None, "both gave the same gradients this time")
         if drawn:
@@ -102,25 +108,45 @@ def _raised(subject: Subject, error: Exception) -> Diagnosis:
     shapes = [tuple(int(size) for size in re.findall(r"\d+", found)) for found in re.findall(r"\(([\d, ]*)\)", str(error))]
     for wanted in shapes:
         for came in shapes:
-            if len(came) >= len(wanted) and came != wanted and _broadcasts(wanted, came):
-                axes = [axis for axis in range(len(came)) if axis < len(came) - len(wanted) or wanted[axis - len(came) + len(wanted)] != came[axis]]
+            axes = _left_over(wanted, came)
+            if axes:
                 sentence = (
-                    f"The gradient has shape {came}, its input {wanted}: the input was broadcast, "
+                    f"The gradient has shape {came}, its input {wanted}: each of its elements takes part in several outputs, "
                     f"so the gradient must be summed over axis {', '.join(map(str, axes))}."
                 )
                 return Diagnosis("missing sum over broadcast", None, sentence, text)
     return Diagnosis("backward raised", None, "The backward pass does not run through.", text)
 
 
-def _broadcasts(narrow: tuple[int, ...], wide: tuple[int, ...]) -> bool:
-    try:
-        return numpy.broadcast_shapes(narrow, wide) == wide
-    except ValueError:
-        return False
+def _left_over(wanted: tuple[int, ...], came: tuple[int, ...]) -> list[int]:
+    """The axes of ``came`` to sum over for ``wanted``: those along which it is broadcast, or else those that it does not have.
+
+    >>> _left_over((3,), (2, 3)), _left_over((2, 1), (2, 5)), _left_over((3,), (3, 4)), _left_over((3,), (2, 2))
+    ([0], [1], [1], [])
+    """
+    extra = len(came) - len(wanted)
+    if extra < 0 or came == wanted:
+        return []
+    axes = [axis for axis in range(len(came)) if axis < extra or wanted[axis - extra] != came[axis]]
+    if all(axis < extra or wanted[axis - extra] == 1 for axis in axes):
+        return axes
+    kept = next((kept for kept in itertools.combinations(range(len(came)), len(wanted)) if tuple(came[axis] for axis in kept) == wanted), None)
+    return [] if kept is None else [axis for axis in range(len(came)) if axis not in kept]
 
 
 def _changed(arrays: dict[str, numpy.ndarray], before: dict[str, numpy.ndarray]) -> str | None:
-    return next((label for label, array in arrays.items() if array.tobytes() != before[label].tobytes()), None)
+    return next((label for label, array in arrays.items() if not same_bits(array, before[label])), None)
+
+
+def same_bits(a: numpy.ndarray, b: numpy.ndarray) -> bool:
+    """Also of nan and -0; by parts, so that large arrays take no memory for it."""
+    parts = zip(_parts(a), _parts(b), strict=True)
+    return a.shape == b.shape and all(one.tobytes() == other.tobytes() for one, other in parts)
+
+
+def _parts(array: numpy.ndarray) -> Iterator[numpy.ndarray]:
+    flat = array.reshape(-1)
+    return (flat[i : i + PART] for i in range(0, flat.size, PART))
 
 
 def _change(now: numpy.ndarray, before: numpy.ndarray) -> str:

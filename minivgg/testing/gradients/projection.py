@@ -51,7 +51,7 @@ def project(subject: Subject, directions: int = DIRECTIONS, seed: int = 0) -> Pr
     for _ in range(directions):
         here = subject.outputs()
         vector = [numpy.asarray(rng.standard_normal(out.shape), out.dtype) for out in here]
-        direction = {label: rng.choice([-1.0, 1.0], leaf.shape).astype(leaf.dtype) for label, leaf in subject.leaves.items()}
+        direction = {label: 2 * rng.integers(0, 2, leaf.shape, numpy.int8) - 1 for label, leaf in subject.leaves.items()}
         taken = _curve(subject, before, direction)
         along, difference, doubt, norm = _both_sides(subject, vector, direction, taken)
         accuracy = 10 * doubt + 1e-8 * norm
@@ -85,7 +85,9 @@ def _curve(subject: Subject, before: dict[str, numpy.ndarray], direction: dict[s
             ends = []
             for sign in (1.0, -1.0):
                 for label, leaf in subject.leaves.items():
-                    leaf[...] = before[label] + sign * step * direction[label]
+                    leaf[...] = direction[label]
+                    leaf *= sign * step  # in place: the leaves may be as large as memory allows
+                    leaf += before[label]
                 ends.append(subject.flat())
             with numpy.errstate(all="ignore"):
                 rows.append(((ends[0] - ends[1]) / (2 * step), (ends[0] - here) / step, (here - ends[1]) / step))
@@ -101,8 +103,8 @@ def _both_sides(subject: Subject, vector: Arrays, direction: dict[str, numpy.nda
     """(v·J)·u as backward gives it, v·(J·u) from values and how far that may be off, and the norm of v·J."""
     (gradients,) = subject.gradients([vector])
     pairs = [(gradient, direction[label]) for label, gradient in zip(subject.leaves, gradients, strict=True) if gradient is not None]
-    along = sum(float((gradient * sign).sum(dtype=numpy.float64)) for gradient, sign in pairs)
-    norm = math.sqrt(sum(float((gradient.astype(numpy.float64) ** 2).sum()) for gradient, _ in pairs))
+    along = sum(float(numpy.multiply(gradient, sign, dtype=numpy.float64).sum()) for gradient, sign in pairs)
+    norm = math.hypot(*(float(numpy.linalg.norm(gradient)) for gradient, _ in pairs))
     flat = numpy.concatenate([part.ravel() for part in vector]).astype(numpy.float64)
     column = (taken.central @ flat)[:, None]
     rounding = numpy.linalg.norm(taken.noise * flat, axis=1)[:, None]

@@ -63,7 +63,11 @@ class Subject:
 
 def moved(array: numpy.ndarray) -> numpy.ndarray:
     """Another point, near enough that every function that takes the first takes this one."""
-    return numpy.asarray(array * (1 + 1e-3 * numpy.random.default_rng(1).random(array.shape)), array.dtype)
+    factor = numpy.random.default_rng(1).random(array.shape)
+    factor *= 1e-3  # in place: a layer of a large network has 100 million weights
+    factor += 1
+    factor *= array
+    return numpy.asarray(factor, array.dtype)
 
 
 def subject_of(func: Any, inputs: Any, loss: Callable[[Any], Any] | None = None) -> Subject:
@@ -150,7 +154,8 @@ def of_calls(
         found = []
         for i, each in enumerate(vectors):
             arrived = _backward(made, list(leaves.values()), [Tensor(vector) for vector in each], retain_graph=i + 1 < len(vectors))
-            found.append([None if gradient is None else numpy.array(gradient.array) for gradient in arrived])
+            # Copies, for a gradient may be a view of anything; one at a time, for all of them are as large as the model.
+            found.append([None if (gradient := arrived.pop(0)) is None else numpy.array(gradient.array) for _ in leaves])
         return found
 
     def differentiated() -> Subject:

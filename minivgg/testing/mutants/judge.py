@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from minivgg.testing.gradients.check import gradcheck, gradgradcheck
 from minivgg.testing.gradients.report import GradcheckReport
-from minivgg.testing.mutants import convolution, forward, losses, normalisation, pointwise, pooling, second_order, shapes, torch_judge
+from minivgg.testing.mutants import convolution, forward, losses, normalisation, pointwise, pooling, second_order, shapes, students, torch_judge
 from minivgg.testing.mutants.mechanism import Mutant, applied
 
 MUTANTS: tuple[Mutant, ...] = tuple(
-    mutant for family in (pointwise, convolution, pooling, normalisation, losses, shapes, second_order, forward) for mutant in family.MUTANTS
+    mutant for family in (pointwise, convolution, pooling, normalisation, losses, shapes, second_order, forward, students) for mutant in family.MUTANTS
 )
 """Every planted mistake, family by family."""
 

@@ -7,7 +7,35 @@ import numpy
 from minivgg.testing.gradients.case import Case, Leaf
 from minivgg.testing.gradients.coordinates import describe, name_of
 from minivgg.testing.gradients.diagnoses import rule
+from minivgg.testing.gradients.diagnoses.jacobian import SAME
 from minivgg.testing.gradients.report import Diagnosis
+
+VARIED = 5
+"""Different numbers that a Jacobian must hold for a number found in it to say anything."""
+
+
+@rule
+def right_elsewhere(case: Case, leaf: Leaf) -> Diagnosis | None:
+    """Every wrong number of the Jacobian is a right one of other places: not the formula is wrong, but what it reads or where it writes."""
+    rows = leaf.rows(case)
+    if rows is None:
+        return None
+    a, n = rows
+    accuracy = SAME * float(numpy.abs(n).max(initial=0.0))
+    moved = a[(numpy.abs(a - n) > accuracy) & (numpy.abs(a) > accuracy)]
+    known = numpy.sort(n[numpy.abs(n) > accuracy])
+    if len(_distinct(known, accuracy)) < VARIED or len(_distinct(numpy.sort(moved), accuracy)) < 2:
+        return None
+    after = numpy.searchsorted(known, moved).clip(1, len(known) - 1)
+    if not (numpy.minimum(numpy.abs(known[after] - moved), numpy.abs(known[after - 1] - moved)) <= accuracy).all():
+        return None
+    sentence = "The formula is right, but reads or writes other elements than forward does: an index, an offset, a stride, a dilation or a group is wrong."
+    numbers = f"each of {len(moved)} wrong elements of the Jacobian that are not 0 is the right one of another place"
+    return Diagnosis("other elements", leaf.label, sentence, numbers)
+
+
+def _distinct(ordered: numpy.ndarray, accuracy: float) -> numpy.ndarray:
+    return ordered[numpy.diff(ordered, prepend=-numpy.inf) > accuracy]
 
 
 @rule

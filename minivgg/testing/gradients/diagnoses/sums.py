@@ -5,8 +5,25 @@ from __future__ import annotations
 import numpy
 
 from minivgg.testing.gradients.case import Case, Leaf, alike
+from minivgg.testing.gradients.coordinates import letters_of
 from minivgg.testing.gradients.diagnoses import rule
 from minivgg.testing.gradients.report import Diagnosis
+
+
+@rule
+def too_much(case: Case, leaf: Leaf) -> Diagnosis | None:
+    """All elements along an axis get what belongs to them together."""
+    if not leaf.whole:
+        return None
+    a, n = (leaf.shaped(rows[: case.random]) for rows in (leaf.analytic, leaf.numeric))
+    for axes in [(axis,) for axis in range(1, a.ndim)] + [tuple(range(1, a.ndim))] * (a.ndim > 2):
+        total, count = n.sum(axes, keepdims=True), int(numpy.prod([a.shape[axis] for axis in axes]))
+        for word, part in (("sum", total), ("mean", total / count)):
+            if count > 1 and alike(a, numpy.broadcast_to(part, a.shape)):
+                letters = ", ".join(letters_of(leaf.label, leaf.array.shape)[axis - 1] for axis in axes)
+                sentence = f"Each element along {letters} of this input gets the {word} of what belongs to all {count}: its own axis was added up, too."
+                return Diagnosis("summed over too much", leaf.label, sentence, f"backward is the right gradient's {word} over {letters}, at every element")
+    return None
 
 
 @rule
