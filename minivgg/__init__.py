@@ -8,7 +8,7 @@ tensor([2., 4.])
 """
 
 from numpy import bool_ as bool
-from numpy import float32, float64, int64
+from numpy import float16, float32, float64, int64
 
 from minivgg import autograd, cuda, data, models, nn, ops, optim, training
 from minivgg.autograd import Function, Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled

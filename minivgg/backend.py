@@ -18,6 +18,9 @@ Array = Any
 FLOATING = (numpy.dtype("float32"), numpy.dtype("float64"))
 """The element types that can carry a gradient."""
 
+HALF = numpy.dtype("float16")
+"""For storing and for elementwise arithmetic; it carries no gradient, and layers do not compute in it."""
+
 
 def cupy_if_imported() -> Any:
     """The ``cupy`` module if the program has imported it, else None."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor
-from minivgg.backend import Array, device_of, is_array, to_numpy
+from minivgg.backend import HALF, Array, device_of, is_array, to_numpy
 from minivgg.device import cupy_for, made_on, moved, read_device
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.cast import read_dtype
@@ -41,7 +41,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         dtype = OF_PYTHON.get(array.dtype.kind) if array.size else FLOAT
     if array.dtype.kind not in "fiub" or (dtype is None and array.dtype.kind == "u" and isinstance(_first(data), int)):
         raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
-    array = array.astype(read_dtype("tensor", array.dtype.newbyteorder("=") if dtype is None else dtype), copy=False)
+    with numpy.errstate(over="ignore"):  # too large a number is infinite, as everywhere
+        array = array.astype(read_dtype("tensor", array.dtype.newbyteorder("=") if dtype is None else dtype), copy=False)
     return Tensor(moved(array, place, "tensor"), requires_grad)
 
 
@@ -189,7 +190,11 @@ def _drawn(numbers: Any, place: str, requires_grad: bool = False) -> Tensor:
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
     place = read_device("rand", device)
-    return _drawn(numpy_generator(generator).random(_shape("rand", size), read_dtype("rand", dtype)), place, requires_grad)
+    wanted = read_dtype("rand", dtype)
+    numbers = numpy_generator(generator).random(_shape("rand", size), FLOAT if wanted == HALF else wanted)
+    if wanted == HALF:  # rounded down: 0.9999 must not become 1
+        numbers = (numpy.floor(numbers * 2048) / 2048).astype(HALF)
+    return _drawn(numbers, place, requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -201,7 +206,9 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = FLOAT, de
     (2, 3)
     """
     place = read_device("randn", device)
-    return _drawn(numpy_generator(generator).standard_normal(_shape("randn", size), read_dtype("randn", dtype)), place, requires_grad)
+    wanted = read_dtype("randn", dtype)
+    numbers = numpy_generator(generator).standard_normal(_shape("randn", size), FLOAT if wanted == HALF else wanted)
+    return _drawn(numpy.asarray(numbers, wanted), place, requires_grad)
 
 
 def randn_like(input: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:

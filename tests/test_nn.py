@@ -420,7 +420,7 @@ def test_cast_keeps_the_parameters_and_their_gradients():
     assert model.to("float32")[0].weight.dtype == model.float().to("cpu").cpu()[0].weight.dtype == numpy.float32
     assert model.to(minivgg.zeros(1, dtype="float64"))[0].bias.dtype == numpy.float64
     assert nn.Conv2d(1, 1, 1, dtype="float64").weight.dtype == nn.BatchNorm2d(1, dtype="float64").running_var.dtype == numpy.float64
-    with pytest.raises(TypeError, match=r"Module\.to: a module can be cast to float32 and float64, got int64"):
+    with pytest.raises(TypeError, match=r"Module\.to: a module can be cast to float16, float32 and float64, got int64"):
         model.to("int64")
     with pytest.raises(ValueError, match="there is no device 'tpu'"):
         model.to(device="tpu")

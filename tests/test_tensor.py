@@ -111,7 +111,7 @@ REFUSED = [
     (lambda: minivgg.tensor("3"), DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got str of <U1"),
     (lambda: minivgg.tensor(None), DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got NoneType of object"),
     (lambda: minivgg.tensor([2**63]), DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got list of uint64"),
-    (lambda: minivgg.tensor(numpy.ones(2, "float16")), DtypeError, "tensor: tensors hold float32, float64, integers or booleans, not float16"),
+    (lambda: minivgg.tensor([1.0], dtype="complex64"), DtypeError, "tensor: tensors hold float16, float32, float64, integers or booleans, not complex64"),
     (lambda: minivgg.tensor([1.0], device="tpu"), UnsupportedError, "tensor: there is no device 'tpu'; there are 'cpu', 'cuda' and 'cuda:0' with a number"),
     (lambda: minivgg.from_numpy([1.0]), DtypeError, "from_numpy: takes an array, got list"),
     (lambda: minivgg.from_numpy(numpy.ones(2, "float16")), DtypeError, "from_numpy: tensors hold float32, float64, integers or booleans, not float16"),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from minivgg.autograd import Tensor, no_grad
-from minivgg.backend import FLOATING
 from minivgg.creation import zeros
 from minivgg.errors import ArgumentError, DtypeError, OperationError, message
 from minivgg.hooks import RemovableHandle
@@ -249,14 +248,18 @@ class Module:
         The ``Parameter`` objects stay the same, so an optimiser built before goes on working; its state follows in its next step.
         """
         wanted, there = read_target("Module.to", args, dtype, device)
-        if wanted is not None and wanted not in FLOATING:
-            raise DtypeError("Module.to", f"a module can be cast to float32 and float64, got {wanted}")
+        if wanted is not None and wanted.kind != "f":
+            raise DtypeError("Module.to", f"a module can be cast to float16, float32 and float64, got {wanted}")
         with no_grad():
             for tensor in (*self.parameters(), *self.buffers()):
                 for part in (tensor, tensor.grad):
                     if part is not None:
                         part.data = part.to(dtype=wanted if part.is_floating_point() else None, device=there)
         return self
+
+    def half(self) -> Self:
+        """To float16, for storing: ``save(copy.deepcopy(model).half(), path)`` halves the file. Compute after ``float()``."""
+        return self.to("float16")
 
     def float(self) -> Self:
         return self.to("float32")

@@ -8,7 +8,7 @@ import numpy
 
 from minivgg.anomaly import place
 from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING, device_of
+from minivgg.backend import FLOATING, HALF, device_of
 from minivgg.device import mixed_devices
 from minivgg.errors import ArgumentError, DtypeError
 
@@ -30,7 +30,12 @@ def check_floating(operation: str, input: Any) -> None:
     """A tensor of float32 or float64."""
     check_tensors(operation, input=input)
     if input.dtype not in FLOATING:
-        raise DtypeError(operation, f"takes float32 or float64, got {input.dtype}")
+        raise DtypeError(operation, f"takes float32 or float64, got {input.dtype}{hint(input.dtype)}")
+
+
+def hint(*dtypes: numpy.dtype) -> str:
+    """What to do about elements that an operation does not compute in."""
+    return "; x.float() converts" if HALF in dtypes else ""
 
 
 def check_flags(operation: str, **flags: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, device_of, namespace, to_numpy
+from minivgg.autograd import Function, Tensor, is_grad_enabled, method
+from minivgg.backend import FLOATING, HALF, device_of, namespace, to_numpy
 from minivgg.device import copied_ahead, is_pinned_array, moved, pinned, read_device
 from minivgg.errors import ArgumentError, DtypeError, UnsupportedError
 from minivgg.ops.arguments import check_tensors
@@ -52,8 +52,8 @@ def read_dtype(operation: str, dtype: Any) -> numpy.dtype:
         result = numpy.dtype(dtype)
     except TypeError:
         raise ArgumentError(operation, f"{dtype!r} is no dtype; use minivgg.float32, 'float64', ...") from None
-    if result not in FLOATING and result.kind not in "iub":
-        raise DtypeError(operation, f"tensors hold float32, float64, integers or booleans, not {result}")
+    if result not in FLOATING and result != HALF and result.kind not in "iub":
+        raise DtypeError(operation, f"tensors hold float16, float32, float64, integers or booleans, not {result}")
     return result
 
 
@@ -94,6 +94,9 @@ class MoveAhead(Move):
 def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
     """``x.to(dtype)``, ``x.to("cuda")``, ``x.to(other)``: itself if nothing changes. Gradients go back to where x lies.
 
+    float16 halves what is stored. Elementwise arithmetic and sums take it, rounding each result; it carries no gradient, and
+    layers and losses want float32 or float64: ``x.float()`` goes back, exactly.
+
     ``non_blocking``: from page-locked memory (``pin_memory``) the device copies by itself, and the host does not wait.
 
     >>> import minivgg
@@ -106,7 +109,11 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: b
         input = (MoveAhead if ahead else Move).apply(input, there)
     elif copy and (wanted is None or wanted == input.array.dtype):
         return Clone.apply(input)
-    return input if wanted is None or wanted == input.array.dtype else Cast.apply(input, wanted)
+    if wanted is None or wanted == input.array.dtype:
+        return input
+    if wanted == HALF and input.requires_grad and is_grad_enabled():
+        raise DtypeError("to", "float16 carries no gradient, and this tensor requires one; detach() it first")
+    return Cast.apply(input, wanted)
 
 
 @method()
@@ -160,7 +167,7 @@ def contiguous(input: Tensor) -> Tensor:
     return input if input.array.flags.c_contiguous else Contiguous.apply(input)
 
 
-for _name, _dtype in (("float", "float32"), ("double", "float64"), ("int", "int32"), ("long", "int64"), ("bool", "bool")):
+for _name, _dtype in (("half", "float16"), ("float", "float32"), ("double", "float64"), ("int", "int32"), ("long", "int64"), ("bool", "bool")):
     method(_name)(lambda self, dtype=_dtype: to(self, dtype))
 method("type_as")(lambda self, other: to(self, other.dtype))
 
@@ -179,7 +186,7 @@ def _to_samples(rng: numpy.random.Generator) -> Iterable[Sample]:
 def _to_errors() -> Iterable[ErrorSample]:
     x = numpy.zeros(2)
     yield ErrorSample((x, "float33"), {}, ArgumentError, "to: 'float33' is no dtype; use minivgg.float32, 'float64', ...")
-    yield ErrorSample((x, "complex128"), {}, DtypeError, "to: tensors hold float32, float64, integers or booleans, not complex128")
+    yield ErrorSample((x, "complex128"), {}, DtypeError, "to: tensors hold float16, float32, float64, integers or booleans, not complex128")
     yield ErrorSample((x,), {"device": "tpu"}, UnsupportedError, "to: there is no device 'tpu'; there are 'cpu', 'cuda' and 'cuda:0' with a number")
 
 

@@ -15,7 +15,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, device_of, empty
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.ops.arguments import check_tensors, read_int
+from minivgg.ops.arguments import check_tensors, hint, read_int
 from minivgg.registry import ErrorSample, Operation, Sample, forced, select
 from minivgg.spec import Conv2dSpec
 
@@ -92,7 +92,7 @@ def _check_dtypes(operation: str, **tensors: Tensor | None) -> None:
     dtypes = {name: tensor.dtype for name, tensor in tensors.items() if tensor is not None}
     if len(set(dtypes.values())) > 1 or not set(dtypes.values()) <= set(FLOATING):
         came = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise DtypeError(operation, f"takes tensors of one dtype, float32 or float64, got {came}")
+        raise DtypeError(operation, f"takes tensors of one dtype, float32 or float64, got {came}{hint(*dtypes.values())}")
 
 
 def problem_of(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size | str, dilation: Size, groups: int) -> Conv2dSpec:

@@ -10,7 +10,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import FLOATING, empty, namespace
 from minivgg.errors import DtypeError, ShapeError
-from minivgg.ops.arguments import check_tensors
+from minivgg.ops.arguments import check_tensors, hint
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 from minivgg.spec import LinearSpec
 
@@ -106,7 +106,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ShapeError("linear", f"weight has {weight.shape[0]} output features, bias {bias.shape[0]}", weight=weight.shape, bias=bias.shape)
     if input.dtype not in FLOATING or weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
         dtypes = f"input {input.dtype}, weight {weight.dtype}" + ("" if bias is None else f", bias {bias.dtype}")
-        raise DtypeError("linear", f"takes float32 or float64, the same for all, got {dtypes}")
+        raise DtypeError("linear", f"takes float32 or float64, the same for all, got {dtypes}{hint(input.dtype, weight.dtype)}")
     rows = input if input.ndim == 2 else input.reshape(math.prod(input.shape[:-1]), weight.shape[1])
     out = Linear.apply(rows, weight) if bias is None else Linear.apply(rows, weight, bias)
     return out if input.ndim == 2 else out.reshape(*input.shape[:-1], weight.shape[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minivgg.autograd import Tensor
 from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError
-from minivgg.ops.arguments import check_tensors
+from minivgg.ops.arguments import check_tensors, hint
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -16,7 +16,7 @@ def check_loss_arguments(operation: str, input: Tensor, reduction: str) -> None:
         raise ArgumentError(operation, f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     check_tensors(operation, input=input)
     if input.dtype not in FLOATING:
-        raise DtypeError(operation, f"input must be float32 or float64, got {input.dtype}")
+        raise DtypeError(operation, f"input must be float32 or float64, got {input.dtype}{hint(input.dtype)}")
 
 
 def reduce_loss(losses: Tensor, reduction: str, count: int | Tensor) -> Tensor:

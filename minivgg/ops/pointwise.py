@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING, namespace
+from minivgg.backend import namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.arguments import check_fits, check_tensors
 from minivgg.ops.cast import to
@@ -77,7 +77,7 @@ class Clamp(Function):
 
 def _floating(operation: str, input: Tensor) -> Tensor:
     check_tensors(operation, input=input)
-    return input if input.dtype in FLOATING else to(input, numpy.float32)
+    return input if input.dtype.kind == "f" else to(input, numpy.float32)
 
 
 @method()
@@ -154,7 +154,7 @@ def clamp_(input: Tensor, min: float | None = None, max: float | None = None) ->
     tensor([0., 2.])
     """
     _check_bounds("clamp_", min, max)
-    if input.dtype not in FLOATING and (input.dtype.kind == "b" or isinstance(min, float) or isinstance(max, float)):
+    if input.dtype.kind != "f" and (input.dtype.kind == "b" or isinstance(min, float) or isinstance(max, float)):
         raise DtypeError("clamp_", f"the result would not fit in a tensor of {input.dtype}")
     check_fits("clamp_", input.dtype, min, max)
     return in_place(Clamp, input, min, max)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import FLOATING
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.arguments import check_fits
 from minivgg.ops.arithmetic import broadcasting_pairs, pair_errors
@@ -62,7 +61,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     if isinstance(exponent, numpy.generic):
         exponent = exponent.item()
     if isinstance(input, Tensor) and isinstance(exponent, int | float) and input.dtype.kind != "b":
-        if isinstance(exponent, float) and input.dtype not in FLOATING:
+        if isinstance(exponent, float) and input.dtype.kind != "f":
             input = to(input, numpy.float32)
         _check_integers(input, exponent)
         check_fits("pow", input.dtype, exponent)
@@ -75,7 +74,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
 
 
 def _check_integers(input: Tensor, exponent: float) -> None:
-    if exponent < 0 and input.dtype not in FLOATING:
+    if exponent < 0 and input.dtype.kind != "f":
         raise ArgumentError("pow", f"an integer to the negative power {int(exponent)} is no integer; use x.to(minivgg.float32)")
 
 

@@ -9,7 +9,7 @@ import numpy
 
 from minivgg.anomaly import place
 from minivgg.autograd import Tensor
-from minivgg.backend import FLOATING, Array, device_of, is_array, namespace
+from minivgg.backend import Array, device_of, is_array, namespace
 from minivgg.device import mixed_devices
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
 from minivgg.ops.arguments import check_fits
@@ -18,7 +18,8 @@ from minivgg.ops.cast import read_dtype, to
 Operand = Any
 """A Tensor, an array, a NumPy scalar or a Python number."""
 
-LARGEST = float(numpy.finfo("float32").max)
+LARGEST = {numpy.dtype("float16"): math.nextafter(65520, 0), numpy.dtype("float32"): float(numpy.finfo("float32").max)}
+"""The largest numbers that do not become infinite."""
 
 KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 """The rank of each kind of dtype: booleans below integers below floats."""
@@ -59,9 +60,9 @@ def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> 
             raise mixed_devices(operation, {"the left side": device_of(x), "the right side": device_of(y)}, place())
         a, b = (a, to(b, device=a.device)) if x.ndim else (to(a, device=b.device), b)
         x, y = a.array, b.array
-    if x.dtype != y.dtype or (floating and x.dtype not in FLOATING):
+    if x.dtype != y.dtype or (floating and x.dtype.kind != "f"):
         dtype = common_dtype(x, y)
-        if floating and dtype not in FLOATING:
+        if floating and dtype.kind != "f":
             dtype = numpy.dtype("float32")
         a, b = to(a, dtype), to(b, dtype)
     if x.shape != y.shape and x.shape and y.shape:
@@ -107,11 +108,11 @@ def _wrap(operation: str, value: Any, other: Any) -> Tensor:
         raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}" + (f" of {value.dtype}" if is_array(value) else ""))
     like = other.array if isinstance(other, Tensor) else other if is_array(other) else numpy.asarray(other)
     dtype = like.dtype
-    if isinstance(value, float) and dtype not in FLOATING:
+    if isinstance(value, float) and dtype.kind != "f":
         dtype = numpy.dtype("float32")
     elif dtype.kind == "b" and not isinstance(value, bool):
         dtype = numpy.dtype("int64")
-    if dtype == "float32" and abs(value) > LARGEST:
+    if abs(value) > LARGEST.get(dtype, math.inf):
         value = math.copysign(math.inf, value)  # what the cast gives, without NumPy's warning
     try:
         return Tensor(numpy.asarray(value, dtype=dtype) if isinstance(like, numpy.ndarray) else namespace(like).full((), value, dtype))

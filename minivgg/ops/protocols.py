@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Tensor, method
-from minivgg.backend import FLOATING, Array, device_of
+from minivgg.backend import Array, device_of
 from minivgg.errors import DtypeError, GraphError, ShapeError
 
 # Sizes ----------------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ method("numel")(lambda self: self.array.size)
 method("itemsize")(property(lambda self: self.array.itemsize, doc="Bytes of one element."))
 method("nbytes")(property(lambda self: self.array.nbytes, doc="Bytes of all elements."))
 method("is_contiguous")(lambda self: bool(self.array.flags.c_contiguous))
-method("is_floating_point")(lambda self: self.array.dtype in FLOATING)
+method("is_floating_point")(lambda self: self.array.dtype.kind == "f")
 
 
 # Other libraries ------------------------------------------------------------------------------------------------------

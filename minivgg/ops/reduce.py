@@ -99,7 +99,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     """
     check_tensors("sum", input=input)
     check_flags("sum", keepdim=keepdim)
-    wanted = read_dtype("sum", dtype) if dtype is not None else input.dtype if input.dtype in FLOATING else numpy.int64
+    wanted = read_dtype("sum", dtype) if dtype is not None else input.dtype if input.dtype.kind == "f" else numpy.int64
     return Sum.apply(to(input, wanted), dims_of("sum", input.ndim, dim), keepdim)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor, method
-from minivgg.backend import empty_like, namespace
+from minivgg.backend import HALF, empty_like, namespace
 from minivgg.errors import DtypeError
 from minivgg.ops.arguments import check_flags, check_floating, check_tensors
 from minivgg.ops.inplace import in_place
@@ -64,7 +64,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """
     check_tensors("relu", input=input)
     check_flags("relu", inplace=inplace)
-    if input.dtype.kind in "iu":
+    if input.dtype.kind in "iu" or input.dtype == HALF:
         return clamp_(input, min=0) if inplace else clamp(input, min=0)
     check_floating("relu", input)
     return in_place(ReLU, input, True) if inplace else ReLU.apply(input, False)

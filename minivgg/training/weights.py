@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from minivgg.backend import to_numpy
+from minivgg.backend import FLOATING, HALF, to_numpy
 from minivgg.errors import FileError
 from minivgg.nn.module import Module
 from minivgg.training.files import read_arrays, write_arrays
@@ -38,7 +38,8 @@ def load(model: Module, path: str | Path) -> None:
     """Read weights that ``save``, a checkpoint of ``fit`` or another framework wrote, into ``model``.
 
     ``.safetensors`` and ``.npz``; where torch is installed, also ``.pt`` and ``.pth``, by ``torch.load(weights_only=True)``.
-    Names, shapes and dtypes must be those of the model: FileError lists what is not, and nothing is changed then.
+    Names, shapes and dtypes must be those of the model, except that float16 is widened, which is exact: FileError lists what is
+    not, and nothing is changed then.
     """
     path = Path(path)
     arrays, metadata = read_arrays(path)
@@ -66,6 +67,6 @@ def load_arrays(model: Module, arrays: Mapping[str, Any], path: Path) -> None:
 def _differences(name: str, saved: numpy.ndarray, own: Any) -> list[str]:
     if saved.shape != own.shape:
         return [f"{name} has shape {saved.shape}, the model's {own.shape}"]
-    if saved.dtype != own.dtype:
+    if saved.dtype != own.dtype and (saved.dtype != HALF or own.dtype not in FLOATING):
         return [f"{name} is {saved.dtype}, the model's {own.dtype} (model.to({str(saved.dtype)!r}) changes that)"]
     return []
