@@ -1,6 +1,8 @@
 """Random and hostile calls of every operation beside PyTorch: a few of those that ``make fuzz`` makes, and that planted faults are found."""
 
+import collections
 import sys
+import threading
 from pathlib import Path
 
 import numpy
@@ -219,8 +221,8 @@ command.work("relu", int(sys.argv[2]), int(sys.argv[4]))
 
 def test_command_finds_crashes_hangs_and_boundless_memory_and_goes_on_behind_them(tmp_path):
     plan = PLANTED.format(folder=str(Path(__file__).parent), calls=str(tmp_path / "calls"))
-    shown = []
-    counts = in_processes([sys.executable, "-c", plan], 100, 10, shown.append)
+    counts, shown = collections.Counter(), []
+    in_processes([sys.executable, "-c", plan], 100, 10, counts, shown.append, threading.Event())
     faults = [line for line in shown if line.startswith("FAULT")]
     assert [word in fault for word, fault in zip(("with -11", "with 7", "not of our form", "hangs for"), faults, strict=True)] == [True] * 4
     assert [f"[seed {seed}]" in fault for seed, fault in zip((102, 104, 106, 107), faults, strict=True)] == [True] * 4

@@ -1,4 +1,4 @@
-"""The command: many examples, counted by operation, algorithm and outcome; faults are shown, and make the exit code 1.
+"""The command: many examples, counted by operation, algorithm and outcome; faults are shown, and make the exit code 1. Ctrl-C counts what ran.
 
 python -m fuzz                                             # `make fuzz`: 200,000 examples, every operation in turn
 python -m fuzz --operation conv2d --seed 12345 --examples 1 --worker      # one of them, in this process
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def work(operation: str | None, first: int, count: int) -> None:
     from fuzz.example import draw
     from fuzz.judge import judge
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself stops its workers
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     names = [operation] if operation else list(CALLS)
@@ -53,10 +55,10 @@ def work(operation: str | None, first: int, count: int) -> None:
         print("RAN", outcome.what, "" if outcome.fault else outcome.detail, sep="\t", flush=True)
 
 
-def in_processes(command: list[str], first: int, count: int, say: Callable[[str], None]) -> Counts:
-    """What the workers for these seeds count; ``say`` is given the text of each fault. Behind an example that ends its process goes another."""
-    counts, end = Counts(), first + count
-    while first < end:
+def in_processes(command: list[str], first: int, count: int, counts: Counts, say: Callable[[str], None], stop: threading.Event) -> None:
+    """Count what the workers for these seeds do; ``say`` is given the text of each fault. Behind an example that ends its process goes another."""
+    end = first + count
+    while first < end and not stop.is_set():
         name, algorithm, seed = "", "", str(first)
         with tempfile.TemporaryFile("w+") as errors:
             arguments = ["--seed", str(first), "--examples", str(end - first)]
@@ -69,15 +71,17 @@ def in_processes(command: list[str], first: int, count: int, say: Callable[[str]
                         counts[name, algorithm, *fields] += 1
                     else:
                         say(line.rstrip())
+                    if stop.is_set():
+                        worker.kill()
+                        return
             errors.seek(0)
             said = errors.read()
         if worker.returncode == 0:
-            break
+            return
         what = f"hangs for {SECONDS} s" if worker.returncode == -signal.SIGALRM else f"ends the process with {worker.returncode}"
         say(f"FAULT {what}: {name} by {algorithm}  [seed {seed}]\n{said[-2000:]}")
         counts[name, algorithm, what, ""] += 1
         first = int(seed) + 1
-    return counts
 
 
 def main() -> int:
@@ -92,7 +96,8 @@ def main() -> int:
         return 0
     start, end = time.perf_counter(), args.seed + args.examples
     command = [sys.executable, "-m", "fuzz", "--worker", *(["--operation", args.operation] if args.operation else [])]
-    total, faults = Counts(), 0
+    chunks = {first: Counts() for first in range(args.seed, end, CHUNK)}
+    faults, stop = 0, threading.Event()
 
     def say(text: str) -> None:
         nonlocal faults
@@ -100,11 +105,18 @@ def main() -> int:
         print(text, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for counts in pool.map(lambda first: in_processes(command, first, min(CHUNK, end - first), say), range(args.seed, end, CHUNK)):
-            total += counts
+        jobs = [pool.submit(in_processes, command, first, min(CHUNK, end - first), counts, say, stop) for first, counts in chunks.items()]
+        try:
+            concurrent.futures.wait(jobs)
+        except KeyboardInterrupt:
+            stop.set()
+    for job in jobs:
+        job.result()
+    total = sum(chunks.values(), Counts())
     report(total)
-    print(f"{sum(total.values()):,} examples in {time.perf_counter() - start:.0f} s, seeds {args.seed} to {end - 1}; faults: {faults}")
-    return 1 if faults else 0
+    ran = f"{sum(total.values()):,} examples" + (f" of {args.examples:,}, interrupted," if stop.is_set() else "")
+    print(f"{ran} in {time.perf_counter() - start:.0f} s, seeds {args.seed} to {end - 1}; faults: {faults}")
+    return 1 if faults or stop.is_set() else 0
 
 
 def report(total: Counts) -> None:

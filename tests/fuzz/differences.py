@@ -101,6 +101,10 @@ def not_all_finite(example: Example) -> bool:
     return any(not numpy.isfinite(array).all() for array in example.arrays())
 
 
+def ignored_and_infinite(example: Example) -> bool:
+    return not_all_finite(example) and bool((example.args[1] == example.options.get("ignore_index", -100)).any())
+
+
 def infinite_channels(example: Example) -> bool:
     """A mean, variance, weight or bias that is not finite."""
     return any(not numpy.isfinite(array).all() for array in example.arrays()[1:])
@@ -180,6 +184,7 @@ DIFFERENCES = [
     Difference("an integer to a negative power is no integer; PyTorch says so of numbers alone", REFUSED, "pow", "is no integer", of_kinds("iub")),
     Difference("-inf to a fractional power is nan, as of every negative number", OUTPUTS, "pow", "[nan], in PyTorch [inf]", not_all_finite),
     Difference("PyTorch takes a root for the power 0.5 alone, and its derivative is nan at -inf", GRADIENTS, "pow", "in PyTorch [nan", not_all_finite),
+    Difference("a row whose target is ignored has no gradient, not even of infinity", GRADIENTS, "cross_entropy", "in PyTorch [nan", ignored_and_infinite),
     Difference("the sign of an infinite derivative at -0", GRADIENTS, "pow", "inf", a_minus_zero),
     Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", GRADIENTS, "batch_norm", "", infinite_channels),
     Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", OUTPUTS, "batch_norm", "", infinite_channels),
