@@ -80,7 +80,7 @@ def empty(shape: tuple[int, ...], dtype: Any, like: Array = None) -> Array:
     size = dtype.itemsize * math.prod(shape)
     if size < PAGE:
         return numpy.empty(shape, dtype)
-    return (POOL.take(size) if size >= LARGE else aligned(size)).view(dtype).reshape(shape)
+    return POOL.take(size).view(dtype).reshape(shape) if size >= LARGE else aligned(shape, dtype, size)
 
 
 def is_channels_last(x: Array) -> bool:

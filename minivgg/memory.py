@@ -156,20 +156,15 @@ def _from_system(size: int) -> numpy.ndarray:
     return numpy.frombuffer(memory, numpy.uint8)
 
 
-class _Room:
-    """The part of an array's memory that begins on a cache line; so that its views know no larger array than themselves."""
-
-    __slots__ = ("__array_interface__", "room")
-
-    def __init__(self, room: numpy.ndarray, size: int) -> None:
-        self.room = room
-        address, read_only = room.__array_interface__["data"]
-        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": (address + -address % LINE, read_only)}
+class _Room(numpy.ndarray):
+    """Memory that is a little larger than the array in it. A view's ``base`` is never traced back past a change of type, so the
+    views of that array know no larger array than itself."""
 
 
-def aligned(size: int) -> numpy.ndarray:
-    """So many bytes of memory of the C library, beginning on a cache line."""
-    return numpy.asarray(_Room(numpy.empty(size + LINE, numpy.uint8), size))
+def aligned(shape: tuple[int, ...], dtype: numpy.dtype, size: int) -> numpy.ndarray:
+    """An array of ``size`` bytes in memory of the C library, beginning on a cache line."""
+    room = _Room((size + LINE,), numpy.uint8)
+    return numpy.ndarray(shape, dtype, room, -ctypes.addressof(ctypes.c_char.from_buffer(room)) % LINE)  # type: ignore[arg-type]
 
 
 numpy.empty(16 * LARGE, numpy.uint8)

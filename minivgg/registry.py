@@ -21,6 +21,7 @@ import numpy
 
 from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
+from minivgg.threads import LITTLE, alone
 from minivgg.tuning import lookup
 
 
@@ -111,6 +112,11 @@ class Algorithm:
         """Bytes that it takes more if no array lies in the memory order that it prefers."""
         return _operands(spec, dtype) if self.channels_last else 0
 
+    def __call__(self, spec: Any, *arrays: Any, **what: Any) -> None:
+        """``run``; by the caller's thread alone, where a convolution is too small to be shared out."""
+        with alone(getattr(spec, "macs", LITTLE) < LITTLE):
+            self.run(spec, *arrays, **what)
+
 
 UNKNOWN = 1 << 62
 """Bytes of scratch memory of array code, which nobody has counted."""
@@ -168,11 +174,14 @@ def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def policy(operation: str, *devices: str) -> Callable[[Policy], Policy]:
-    """Register what "auto" does, on "cpu", "cuda", or (by itself) both: ``policy(spec, dtype)`` lists (algorithm, reason), the best first."""
+    """Register what "auto" does, on "cpu", "cuda", or (by itself) both: ``policy(spec, dtype)`` lists (algorithm, reason), the best first.
+
+    It must depend on these alone: a training step asks for the same ones again and again, so the lists are kept.
+    """
 
     def register(choose: Policy) -> Policy:
         for kind in devices or _POLICIES:
-            _POLICIES[kind][operation] = choose
+            _POLICIES[kind][operation] = functools.lru_cache(maxsize=1024)(choose)
         return choose
 
     return register
@@ -342,11 +351,13 @@ SMALL = 1 << 12
 
 
 def kernel(operation: str, spec: Any, x: Any) -> Callable[..., None]:
-    """What computes an operation that has a ``formula`` on arrays like ``x``: call it with ``(spec, *inputs, *outputs)``.
+    """What computes an operation that has a ``formula`` on arrays like ``x``: call it with ``(spec, *inputs, *outputs)``."""
+    return algorithm_for(operation, spec, x).run
 
-    The compiled kernel of their device, but on the CPU the formula for small arrays; or what the user forces.
-    """
+
+def algorithm_for(operation: str, spec: Any, x: Any) -> Algorithm:
+    """The compiled kernel of their device, but on the CPU the formula for small arrays; or what the user forces."""
     name, device = forced(operation.partition("_grad")[0]), device_of(x)
     if name is None and device == "cpu" and x.size < SMALL:
-        return _ALGORITHMS["cpu"][operation]["formula"].run
-    return select(operation, spec, x.dtype, name, device).run
+        return _ALGORITHMS["cpu"][operation]["formula"]
+    return select(operation, spec, x.dtype, name, device)

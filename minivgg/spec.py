@@ -9,7 +9,7 @@ p q output row and column, r s filter row and column, g group.
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy
@@ -79,11 +79,16 @@ class Conv2dSpec:
     padding: Padding = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+    span: Pair = field(init=False, repr=False, compare=False)
+    """Input rows and columns that one output element looks at: dilation · (filter - 1) + 1."""
+    p: int = field(init=False, repr=False, compare=False)
+    """Output rows: ⌊(h + top + bottom - span) / stride⌋ + 1."""
+    q: int = field(init=False, repr=False, compare=False)
+    """Output columns: ⌊(w + left + right - span) / stride⌋ + 1."""
 
     def __post_init__(self) -> None:
-        for name in ("c", "h", "w", "k", "r", "s"):
-            if getattr(self, name) < 1:
-                raise ShapeError("conv2d", f"only the batch may be empty, got input {self.input_shape}, weight {self.weight_shape}")
+        if min(self.c, self.h, self.w, self.k, self.r, self.s) < 1:
+            raise ShapeError("conv2d", f"only the batch may be empty, got input {self.input_shape}, weight {self.weight_shape}")
         if self.n < 0:
             raise ShapeError("conv2d", f"n must be at least 0, got {self.n}")
         if self.groups < 1:
@@ -93,8 +98,12 @@ class Conv2dSpec:
                 raise ArgumentError("conv2d", f"{name} must be at least {minimum}, got {values}")
         if self.c % self.groups or self.k % self.groups:
             raise ShapeError("conv2d", f"groups must divide the channels: {self.c} in, {self.k} out, groups {self.groups}")
+        top, bottom, left, right = self.padding
+        span = self.dilation[0] * (self.r - 1) + 1, self.dilation[1] * (self.s - 1) + 1
+        object.__setattr__(self, "span", span)
+        object.__setattr__(self, "p", (self.h + top + bottom - span[0]) // self.stride[0] + 1)
+        object.__setattr__(self, "q", (self.w + left + right - span[1]) // self.stride[1] + 1)
         if self.p < 1 or self.q < 1:
-            top, bottom, left, right = self.padding
             raise ShapeError(
                 "conv2d",
                 f"the filter spans {self.span[0]}x{self.span[1]}, the padded input is only "
@@ -134,21 +143,6 @@ class Conv2dSpec:
             rows, columns = (0, 0) if padding == "valid" else pair("conv2d", "padding", padding, 0)
             sides = (rows, rows, columns, columns)
         return cls(n, c, h, w, k, r, s, steps, sides, taps, groups)
-
-    @property
-    def span(self) -> Pair:
-        """Input rows and columns that one output element looks at: dilation · (filter - 1) + 1."""
-        return self.dilation[0] * (self.r - 1) + 1, self.dilation[1] * (self.s - 1) + 1
-
-    @property
-    def p(self) -> int:
-        """Output rows: ⌊(h + top + bottom - span) / stride⌋ + 1."""
-        return (self.h + self.padding[0] + self.padding[1] - self.span[0]) // self.stride[0] + 1
-
-    @property
-    def q(self) -> int:
-        """Output columns: ⌊(w + left + right - span) / stride⌋ + 1."""
-        return (self.w + self.padding[2] + self.padding[3] - self.span[1]) // self.stride[1] + 1
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:

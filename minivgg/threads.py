@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,35 @@ def openblas(name: str) -> Any:
     return None
 
 
+class _Here(threading.local):
+    alone = False  # each Python thread has its own
+
+
+_here = _Here()
+
+LITTLE = 1 << 26
+"""Multiply-adds that one thread is through with before two have met: waking one takes some 30 µs, and its cache does not hold the data."""
+
+
+class alone:
+    """Inside the block and in this Python thread, if the condition holds, ``get_num_threads`` is 1: there is too little to share out.
+
+    >>> with alone(True):
+    ...     get_num_threads()
+    1
+    """
+
+    def __init__(self, condition: bool) -> None:
+        self.condition = condition
+
+    def __enter__(self) -> None:
+        self.before = _here.alone
+        _here.alone = self.before or self.condition
+
+    def __exit__(self, *exception: object) -> None:
+        _here.alone = self.before
+
+
 def get_num_threads() -> int:
     """How many threads compute, the caller's own among them.
 
@@ -54,7 +84,7 @@ def get_num_threads() -> int:
     3
     >>> minivgg.set_num_threads(before)
     """
-    return _threads
+    return 1 if _here.alone else _threads
 
 
 def set_num_threads(threads: int) -> None:

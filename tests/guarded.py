@@ -112,6 +112,22 @@ def cases():
                 shape = (spec.n, spec.k, spec.p // 2, spec.q // 2)
                 out, cells = (LAYOUTS[layout](numpy.zeros(shape, kind)) for kind in (dtype, "uint8"))
                 yield f"{title}, pooled", run, spec, inputs, [out], {"relu": True, "pool": True, "cells": cells}
+            if operation.startswith("batch_norm") and layout == "channels_last":
+                yield from with_relu(title, run, problem, inputs, poisoned_outputs(problem, dtype, 0, layout))
+
+
+def with_relu(title, run, problem, inputs, outputs):
+    """Batch normalisation with ReLU, and with pooling, which wants windows that tile the image, of as many channels as make a vector."""
+    n, c, h, w = problem.spec.shape
+    gradient = problem.operation == "batch_norm_grad"
+    yield f"{title}, with relu", run, problem.spec, inputs, outputs, {"y": inputs[1]} if gradient else {"relu": True}
+    if c < 16 or h % 2 or w % 2:
+        return
+    small, cells = (LAYOUTS["channels_last"](numpy.zeros((n, c, h // 2, w // 2), kind)) for kind in (outputs[0].dtype, "uint8"))
+    if gradient:
+        yield f"{title}, pooled", run, problem.spec, [small, *inputs[1:]], outputs, {"y": small, "cells": cells}
+    else:
+        yield f"{title}, pooled", run, problem.spec, inputs, [small, *outputs[1:]], {"relu": True, "cells": cells}
 
 
 def main():

@@ -1,5 +1,6 @@
 """The setting of threads and the loop that they share: who computes, what happens to errors, and that nothing hangs."""
 
+import dataclasses
 import gc
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
@@ -14,7 +16,9 @@ import pytest
 import minivgg
 from minivgg.errors import ArgumentError
 from minivgg.kernels.common.threads import _Loop, parallel
-from minivgg.threads import openblas
+from minivgg.registry import algorithms
+from minivgg.spec import Conv2dSpec
+from minivgg.threads import LITTLE, alone, openblas
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +66,28 @@ def test_environment():
 def test_environment_that_makes_no_sense_is_refused_by_name(wrong):
     sentence = f"MINIVGG_NUM_THREADS: must be a whole number of at least 1, or empty for as many as there are processors, got '{wrong}'"
     assert python("import minivgg", MINIVGG_NUM_THREADS=wrong).endswith(sentence)
+
+
+def test_a_small_convolution_is_computed_by_the_caller_alone(monkeypatch):
+    minivgg.set_num_threads(3)
+    seen = []
+    algorithm = dataclasses.replace(algorithms("conv2d")["im2col"], run=lambda *arrays: seen.append(minivgg.get_num_threads()))
+    small, large = (Conv2dSpec.parse(f"n1 c64 h{side} w{side} k64 r3 p1") for side in (32, 64))
+    for spec in (small, large):
+        algorithm(spec)
+    assert (small.macs < LITTLE <= large.macs, seen) == (True, [1, 3])
+    assert minivgg.get_num_threads() == 3
+
+
+def test_alone_holds_in_its_thread_and_ends_with_its_block_whatever_happens():
+    minivgg.set_num_threads(3)
+    with alone(True), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(minivgg.get_num_threads).result() == 3
+        with alone(False):
+            assert minivgg.get_num_threads() == 1  # as outside
+    with pytest.raises(RuntimeError), alone(True):
+        raise RuntimeError
+    assert minivgg.get_num_threads() == 3
 
 
 # The loop -------------------------------------------------------------------------------------------------------------
@@ -224,6 +250,7 @@ import numpy, minivgg
 from minivgg.nn.functional import conv2d
 
 minivgg.set_num_threads(3)
+minivgg.registry.LITTLE = 0  # so that small convolutions are shared out, too
 rng = numpy.random.default_rng(0)
 x, w = (minivgg.tensor(rng.standard_normal(shape).astype("float32")) for shape in ((2, 16, 20, 20), (32, 16, 3, 3)))
 

@@ -14,11 +14,9 @@ import numpy
 from minivgg.backend import is_channels_last
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
-from minivgg.kernels.common.threads import parallel
+from minivgg.kernels.common.threads import BLOCK, parallel
 
 LANES = 32
-ITEM = 1 << 16
-"""Elements of a work item."""
 
 ROWS = 128
 """Rows that are added up in the precision of the elements before their sum goes on in float64."""
@@ -179,7 +177,7 @@ def plain_sums(x: numpy.ndarray) -> numpy.ndarray:
     n, channels, _, _ = x.shape
     last = is_channels_last(x)
     (x,) = lines(last, x)
-    step = max(1, ITEM // max(x.shape[1], 1))
+    step = max(1, BLOCK // max(x.shape[1], 1))
     count = -(-x.shape[0] // step)
     sums = numpy.zeros((count, channels) if last else (n, channels))
 
@@ -199,7 +197,7 @@ def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: 
     n, channels, h, w = x.shape
     last = is_channels_last(x)
     x, g = lines(last, x, x if square else g)
-    step = max(1, ITEM // max(x.shape[1], 1))
+    step = max(1, BLOCK // max(x.shape[1], 1))
     count = -(-x.shape[0] // step)
     shape = (count, channels) if last else (n, channels)
     sums, products = numpy.zeros(shape), numpy.zeros(shape)
@@ -232,7 +230,7 @@ def _by_item(pixels: Any, planes: Any, arrays: list[numpy.ndarray], numbers: lis
     numbers = [writable(number.astype(out.dtype, copy=False)) for number in numbers]
     *arrays, result = lines(last, *arrays, out)
     run, rows = pixels if last else planes, result.shape[0]
-    step = max(1, ITEM // max(result.shape[1], 1))
+    step = max(1, BLOCK // max(result.shape[1], 1))
     parallel(lambda item: run(*arrays, *numbers, item * step, min((item + 1) * step, rows), result), -(-rows // step))
     if not numpy.may_share_memory(result, out):
         n, c, h, w = out.shape

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from minivgg.kernels.common.loops import Cell, each_vector
-from minivgg.kernels.common.simd import emitter
+from minivgg.kernels.common.simd import emitter, integer
 
 BYTE, WORD = ir.IntType(8), ir.IntType(32)
 
@@ -77,3 +77,15 @@ def gradient_of_cell(v, grad, numbers, out, count, rows, columns, row_step, colu
 
         cells(v, rows, columns, row_step, column_step, add)
         v.store(total.get(), v.at(out, start))
+
+
+@emitter
+def scatter_to_cells(v, grad, numbers, out, count, row_step, column_step):
+    """The gradient of a 2x2 window, written to the cell that has its number, and 0 to the other three."""
+    builder = v.builder
+    with each_vector(v, count) as start:
+        gradient, won = v.load(v.at(grad, start)), load_bytes(v, numbers, start)
+        for number in range(4):
+            chosen = builder.icmp_signed("==", won, ir.Constant(won.type, [number] * v.count))
+            place = builder.add(row_step if number // 2 else integer(0), column_step if number % 2 else integer(0))
+            v.store(builder.select(chosen, gradient, v.constant(0)), v.at(out, place, start))

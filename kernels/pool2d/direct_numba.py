@@ -17,7 +17,7 @@ from minivgg.kernels.common.layout import by_image
 from minivgg.kernels.common.simd import address, lanes
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.pool2d._rectangles import places, runs, windows, windows_over
-from minivgg.kernels.pool2d._windows import gradient_of_cell, largest_cell
+from minivgg.kernels.pool2d._windows import gradient_of_cell, largest_cell, scatter_to_cells
 from minivgg.registry import algorithm
 from minivgg.spec import Pool2dSpec
 
@@ -105,6 +105,19 @@ def max_gradient_rows(grad, numbers, out, first, last, kernel_h, kernel_w, strid
             gradient_of_cell(
                 zero, address(grad) + size * place, address(numbers) + place, address(out) + size * (line * width + w) * inner, inner,
                 max(0, p_last - p_first), max(0, q_last - q_first), columns * inner, inner, number, -stride_h * kernel_w, -stride_w,
+            )  # fmt: skip
+
+
+@compiled
+def max_gradient_windows(grad, numbers, out, first, last):  # pragma: no cover compiled
+    """Rows first to last of all images' 2x2 windows, which tile the images, channels last: each cell's gradient, by windows and not by cells."""
+    zero, size = out.dtype.type(0), out.itemsize
+    rows, columns, inner = grad.shape[1:]
+    for line in range(first, last):
+        for q in range(columns):
+            place, corner = (line * columns + q) * inner, (2 * line * out.shape[2] + 2 * q) * inner
+            scatter_to_cells(
+                zero, address(grad) + size * place, address(numbers) + place, address(out) + size * corner, inner, out.shape[2] * inner, inner
             )  # fmt: skip
 
 
@@ -200,7 +213,9 @@ def max_pool2d_grad_input(spec, grad, numbers, out):
 
     def compute(out, grad, numbers):
         images, height, _, inner = out.shape
-        if inner >= lanes(out.dtype) and numbers.itemsize == 1 and spec.dilation == (1, 1):
+        if inner >= lanes(out.dtype) and spec.kernel == spec.stride == (2, 2) and (spec.h, spec.w) == (2 * spec.p, 2 * spec.q):
+            in_rows(images * spec.p, out.size, lambda first, last: max_gradient_windows(grad, numbers, out, first, last))
+        elif inner >= lanes(out.dtype) and numbers.itemsize == 1 and spec.dilation == (1, 1):
             geometry = *spec.kernel, *spec.stride, *spec.padding
             in_rows(images * height, out.size, lambda first, last: max_gradient_rows(grad, numbers, out, first, last, *geometry))
         else:

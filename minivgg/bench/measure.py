@@ -150,8 +150,8 @@ def validate(
     out = _empty(spec, direction, dtype)
     if algorithm.channels_last and direction != "weight":
         out = channels_last(out)
-    algorithm.run(spec, *inputs, out)
-    return result, (lambda: algorithm.run(spec, *inputs, out)) if _judge(result, out, truth) else None
+    algorithm(spec, *inputs, out)
+    return result, (lambda: algorithm(spec, *inputs, out)) if _judge(result, out, truth) else None
 
 
 def channels_last(array: numpy.ndarray) -> numpy.ndarray:

@@ -173,6 +173,6 @@ def origin(tensor: Tensor) -> Origin:
 
 def owner(array: Array) -> Array:
     """The array that owns the memory, of which this one is a view."""
-    while getattr(array, "base", None) is not None and hasattr(array.base, "dtype"):
-        array = array.base
+    while type(base := getattr(array, "base", None)) is type(array):
+        array = base
     return array

@@ -1,4 +1,4 @@
-"""Neighbours in a ``Sequential`` that one pass computes together: Conv2d, ReLU, and MaxPool2d(2) behind them.
+"""Neighbours in a ``Sequential`` that are computed together: Conv2d or BatchNorm2d, ReLU, and MaxPool2d(2) behind them.
 
 Nothing else changes: a module with a hook, a subclass, or one whose ``forward`` was replaced is called like any other, and
 the gradients are those of the separate layers. Anomaly detection, which wants to name a layer, sees the separate layers.
@@ -14,7 +14,9 @@ from minivgg.autograd import Tensor, is_anomaly_enabled
 from minivgg.nn.activation import ReLU
 from minivgg.nn.convolution import Conv2d
 from minivgg.nn.module import Module
+from minivgg.nn.normalization import BatchNorm2d
 from minivgg.nn.pooling import MaxPool2d
+from minivgg.ops.batch_norm_relu import batch_norm_relu
 from minivgg.ops.conv2d_relu import conv2d_relu
 
 Step = Callable[[Any], Any]
@@ -25,7 +27,7 @@ def steps(modules: Sequence[Module]) -> Iterator[Step]:
     i = 0
     while i < len(modules):
         module, *following = modules[i : i + 3]
-        if is_anomaly_enabled() or not (_is_plain(module, Conv2d) and following and _is_plain(following[0], ReLU)):
+        if is_anomaly_enabled() or not (following and _is_plain(following[0], ReLU) and (_is_plain(module, Conv2d) or _is_plain(module, BatchNorm2d))):
             yield module
             i += 1
             continue
@@ -44,9 +46,11 @@ def _halves(pool: Any) -> bool:
     return all(size in (plain, (plain, plain)) for size, plain in zip(sizes, (2, 2, 0, 1, False), strict=True)) and not pool.ceil_mode
 
 
-def _together(conv: Any, pool: bool, modules: Sequence[Module], input: Any) -> Any:
-    if not isinstance(input, Tensor):  # the module itself has the right words for that
+def _together(first: Any, pool: bool, modules: Sequence[Module], input: Any) -> Any:
+    if not isinstance(input, Tensor) or (isinstance(first, BatchNorm2d) and input.ndim != 4):  # the module itself has the right words for that
         for module in modules:
             input = module(input)
         return input
-    return conv2d_relu(input, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups, pool=pool)
+    if isinstance(first, BatchNorm2d):
+        return first.normalise(batch_norm_relu, input, pool=pool)
+    return conv2d_relu(input, first.weight, first.bias, first.stride, first.padding, first.dilation, first.groups, pool=pool)

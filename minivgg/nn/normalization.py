@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minivgg.autograd import Tensor
@@ -39,6 +40,10 @@ class _BatchNorm(Module):
                 init.constant_(getattr(self, name), value)
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.normalise(F.batch_norm, input)
+
+    def normalise(self, function: Callable[..., Tensor], input: Tensor, **options: Any) -> Tensor:
+        """Call ``batch_norm``, or what computes it together with what follows, with the module's parameters and statistics."""
         if input.ndim not in self.dims:
             raise ShapeError(type(self).__name__, f"expects {' or '.join(map(str, self.dims))} dimensions, got {input.ndim}", input=input.shape)
         momentum = 0.0 if self.momentum is None else self.momentum
@@ -47,7 +52,7 @@ class _BatchNorm(Module):
             if self.momentum is None:  # the plain mean over all batches so far
                 momentum = 1.0 / self.num_batches_tracked.item()
         batch_statistics = self.training or self.running_mean is None
-        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps)
+        return function(input, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps, **options)
 
     def extra_repr(self) -> str:
         return (

@@ -86,15 +86,18 @@ class BatchNorm(Function):
 
     def backward(self, grad, *_):
         x, w, mean, variance = self.saved_tensors
-        if is_grad_enabled():
-            return *self._recorded(grad, x, w), None
+        return *(self.recorded(grad, x, w) if is_grad_enabled() else self.at_once(grad, x, w, mean, variance)), None
+
+    def at_once(self, grad, x, w, mean, variance, **behind):
+        """The gradients of x, w and b by the kernel; ``behind``: what it has to know of what it fuses."""
         dx, dw, db = empty_like(x.array), empty(mean.shape, x.dtype, x.array), empty(mean.shape, x.dtype, x.array)
         weight = None if w is None else w.array
-        _of("batch_norm_grad", self.spec, x.array)(self.spec, grad.array, x.array, weight, mean.array, variance.array, dx, dw, db)
+        _of("batch_norm_grad", self.spec, x.array)(self.spec, grad.array, x.array, weight, mean.array, variance.array, dx, dw, db, **behind)
         need_w, need_b = self.needs_input_grad[1:3]
-        return Tensor(dx), Tensor(dw) if need_w else None, Tensor(db) if need_b else None, None
+        return Tensor(dx), Tensor(dw) if need_w else None, Tensor(db) if need_b else None
 
-    def _recorded(self, grad, x, w):
+    def recorded(self, grad, x, w):
+        """The same by operations that can be differentiated."""
         axes = (0, *range(2, x.ndim))
         y, r, _, _ = Standardize.apply(x, axes, self.spec.eps)
         numbers = (1, x.shape[1]) + (1,) * (x.ndim - 2)
@@ -159,15 +162,13 @@ def batch_norm(
     >>> mean, var
     (tensor([1.]), tensor([1.5000]))
     """
-    _check(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    check_batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     count = math.prod(input.shape) // max(input.shape[1], 1)
     out, scale, shift = input, weight, bias
     if training and count:
         out, mean, variance = BatchNorm.apply(input, weight, bias, eps)
         scale = shift = None
-        if running_mean is not None and running_var is not None:
-            _move(running_mean, momentum, mean.array)
-            _move(running_var, momentum, variance.array * (count / (count - 1)))
+        move_statistics(running_mean, running_var, momentum, mean.array, variance.array * (count / (count - 1)))
     elif not training and running_mean is not None and running_var is not None:
         scale = (running_var + eps) ** -0.5 if weight is None else (running_var + eps) ** -0.5 * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
@@ -177,13 +178,15 @@ def batch_norm(
 
 
 @numpy.errstate(over="ignore", invalid="ignore")  # inf and nan are results, as everywhere
-def _move(running: Tensor, momentum: float, batch: Array) -> None:
+def move_statistics(running_mean: Tensor | None, running_var: Tensor | None, momentum: float, mean: Array, variance: Array) -> None:
     """running = (1 - momentum) · running + momentum · batch, in place and not recorded."""
-    running.array[...] = (1 - momentum) * running.array + momentum * batch
-    running._version[0] += 1  # a graph that saved the old values must notice
+    for running, batch in ((running_mean, mean), (running_var, variance)):
+        if running is not None:
+            running.array[...] = (1 - momentum) * running.array + momentum * batch
+            running._version[0] += 1  # a graph that saved the old values must notice
 
 
-def _check(
+def check_batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
     training: bool, momentum: float, eps: float,
 ) -> None:  # fmt: skip

@@ -29,7 +29,7 @@ def _run(operation: str, spec: Conv2dSpec, algorithm: str | None, shape: tuple[i
         out = empty((n, h, w, c), like.dtype, like).transpose(0, 3, 1, 2)
     else:
         out = empty(shape, like.dtype, like)
-    chosen.run(spec, *inputs, out)
+    chosen(spec, *inputs, out)
     return out
 
 

@@ -33,7 +33,7 @@ class Conv2dReLU(Function):
         out = empty((n, p, q, k), x.dtype, x).transpose(0, 3, 1, 2)
         cells = empty((n, p, q, k), "uint8", x).transpose(0, 3, 1, 2) if pool and (need_x or need_w or need_b) else None
         together = select("conv2d", spec, x.dtype, algorithm, device_of(x))
-        together.run(spec, x, w, b, out, relu=True, **({"pool": True, "cells": cells} if pool else {}))
+        together(spec, x, w, b, out, relu=True, **({"pool": True, "cells": cells} if pool else {}))
         self.save_for_backward(x if need_w else None, w if need_x else None, out, cells)
         return out
 
