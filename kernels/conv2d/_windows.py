@@ -105,6 +105,12 @@ DEPTH = 256
 """Pixels added up in registers before they go to the sum: its rounding error grows with the blocks."""
 
 
+@emitter
+def fetch(v: Vectors, place):
+    """Bring the line at an address into the second cache."""
+    v.prefetch(v.at(place))
+
+
 @compiled
 def sum_windows(
     x, dy, first, last, p_size, top, left, stride_h, stride_w, dilation_h, run, vector, tile, depth, band, windows, padded, total
@@ -133,6 +139,8 @@ def sum_windows(
         count = min(depth, pixels - start)
         for panel in range(total.shape[0]):
             for k in range(0, height, tile):
+                for line in range(0, count * tile, vector):  # of the next pixels: a tile reads a few numbers of each, which no processor foresees
+                    fetch(zero, source + size * ((start + count) * outputs + k * count + line))
                 a = source + size * (start * outputs + k)
                 b = address(windows) + size * (start * length + panel * columns)
                 gemm_panel_onto(zero, a, b, address(total) + size * (panel * height + k) * columns, count, 1, outputs, length, columns)
