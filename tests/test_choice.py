@@ -163,6 +163,7 @@ POLICY = [  # problem, what "auto" takes on the processor (in each direction, wh
     ("n1 c16 h32 w32 k16 r5 p2", "direct", "implicit_gemm"),  # too few channels for a copy
     ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), "implicit_gemm"),
     ("n8 c64 h64 w64 k64 r31 p15", "fft", "fft"),
+    ("n8 c64 h56 w56 k64 r3 p1 g64", None, "direct"),  # depthwise
     ("n256 c512 h14 w14 k512 r3 p1", "winograd_f4", "winograd_f4"),  # many multiply-adds a point, but few taps
     ("n1 c512 h7 w7 k4096 r7", None, "im2col"),  # a linear layer: one long column
     ("n1 c512 h256 w256 k1 r256", None, ("kn2row", "kn2row", "implicit_gemm")),  # a column that im2col refuses

@@ -77,6 +77,8 @@ def choose_on_gpu(spec, dtype):
     fast = [("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image")]
     if min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
         fast.insert(0, ("winograd_f4", "CUDA: a quarter of the multiplications, at the price of two bits"))
+    thin = spec.groups > 1 and min(spec.c, spec.k) // spec.groups < FEW
+    fast.insert(0 if thin else len(fast), ("direct", "CUDA: tiles in shared memory, whatever the groups; no product to be filled"))
     return _with_array_code(spec, fast)
 
 

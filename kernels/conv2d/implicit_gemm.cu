@@ -13,25 +13,12 @@
 // channels each, side by side. The sums of a block may be one of `splits` parts, which `finish` adds up in their order.
 // No array has more than 2^31 elements, so an element's number fits one register.
 
+#include "gather.cuh"
 #include "vector.cuh"
 
 constexpr int ROWS = 128, DEPTH = 8, THREADS = ROWS * COLUMNS / 64;
 constexpr int OUTSIDE = -(1 << 30);
 constexpr int UNROLLED = VECTOR == 4 ? 2 : 1;  // more, and the compiler keeps more numbers at hand than there are registers
-
-struct Grid {
-    int images, height, width, channels;             // the source
-    int places_y, places_x;                          // in each image
-    int step_y, step_x, first_y, first_x;            // from places to source elements
-    int taps_y, taps_x, tap_y, tap_x;                // how many, and from one to the next
-    int depth, columns;                              // channels of a group: of the source, and of the other array
-    int groups, splits;
-    int wide;                                        // whether four columns can be stored at once
-};
-
-struct Target {  // where place (i, j) lies in the result: (i·step_y + first_y, j·step_x + first_x)
-    int height, width, step_y, step_x, first_y, first_x;
-};
 
 using Values = Vector<float, VECTOR>;
 
@@ -163,8 +150,7 @@ extern "C" __global__ void finish(const float* parts, const float* bias, float* 
     if (bias != nullptr) value += bias[k];
     if (relu) value = value <= 0 ? 0 : value;
     const int n = row / places, i = row % places / g.places_x, j = row % g.places_x;
-    const long long place = ((long long)n * target.height + i * target.step_y + target.first_y) * target.width + j * target.step_x + target.first_x;
-    out[place * total + k] = value;
+    out[place_in(target, n, i, j) * total + k] = value;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)

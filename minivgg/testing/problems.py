@@ -67,6 +67,7 @@ CONV2D = (
     "n1 c304 h28 w28 k32 r3 p1",
     "n2 c24 h5 w6 k80 r3 p1",
     "n1 c5 h6 w7 k70 r3 p1",
+    "n1 c40 h6 w5 k60 r3 p1 g20",
 )
 
 POOL2D = (
