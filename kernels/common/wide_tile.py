@@ -31,18 +31,16 @@ def gemm_wide_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_ro
     """C[WIDE_ROWS, columns] = max(D + A[WIDE_ROWS, depth] · B[depth, columns], the vector at ``floor``).
 
     The numbers of a row of A lie side by side, and so do the rows of B. All products are added up before they go to D, so
-    the depth should not be much above CHUNK. The rows of B that lie ``depth`` behind are fetched into the second cache meanwhile.
+    the depth should not be much above CHUNK. Nothing is fetched ahead, unlike in ``gemm_tile``: a B that serves many tiles is there in time.
     """
     builder, columns = v.builder, integer(WIDE_VECTORS * v.count)
     a, b, c, d = (v.at(p) for p in (a, b, c, d))
     a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(WIDE_ROWS)]
     sums = {(i, j): Cell(builder, v.constant(0)) for i in range(WIDE_ROWS) for j in range(WIDE_VECTORS)}
-    ahead = builder.mul(depth, columns)
 
     def add_products(step: Any) -> None:
         row = v.at(b, builder.mul(step, columns))
         row_of_b = [v.load(v.at(row, integer(j * v.count))) for j in range(WIDE_VECTORS)]
-        v.prefetch(v.at(row, ahead))
         for i in range(WIDE_ROWS):
             scalar = v.broadcast(builder.load(v.at(a_rows[i], step)))
             for j in range(WIDE_VECTORS):
