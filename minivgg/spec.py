@@ -44,6 +44,8 @@ def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
     >>> pair("conv2d", "stride", 2, 1), pair("conv2d", "stride", (2, 1), 1)
     ((2, 2), (2, 1))
     """
+    if type(value) is int and value >= minimum:
+        return value, value
     values = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(values) == 1:
         values = values * 2
