@@ -10,6 +10,8 @@ import numpy
 import pytest
 
 from minivgg.kernels.conv2d import winograd_f4_cuda
+from minivgg.registry import algorithms
+from minivgg.spec import Conv2dSpec
 from minivgg.testing import kernel_checks
 from minivgg.testing.problems import problems
 
@@ -62,6 +64,30 @@ def test_winograd_in_many_blocks_of_tiles(algorithm, problem, dtype, on, monkeyp
     monkeypatch.setattr(winograd_f4_cuda, "BLOCK_BYTES", 3 * 36 * (problem.spec.c + problem.spec.k) * dtype.itemsize)
     assert winograd_f4_cuda.tiles_at_a_time(problem.spec, dtype, 100) == 3
     kernel_checks.check_result(on(algorithm), problem, dtype, "channels_last")
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@pytest.mark.parametrize("name", ["implicit_gemm", "direct"])
+def test_what_a_place_does_not_look_at_may_be_infinite(name, on):
+    """Slices of a product end in zeros, which times infinity would be nan."""
+    spec = Conv2dSpec.parse("n1 c3 h9 w9 k4 r3 p1")
+    x, w, out = numpy.ones(spec.input_shape, "float32"), numpy.ones(spec.weight_shape, "float32"), numpy.empty(spec.output_shape, "float32")
+    x[:, :, 4, 4] = numpy.inf
+    on(algorithms("conv2d", "cuda")[name]).run(spec, x, w, None, out)
+    sees = numpy.zeros((9, 9), bool)
+    sees[3:6, 3:6] = True
+    assert not numpy.isnan(out).any()
+    numpy.testing.assert_array_equal(numpy.isinf(out), numpy.broadcast_to(sees, out.shape))
+
+
+@pytest.mark.parametrize("on", MACHINES)
+def test_the_first_nan_of_a_window_wins(on):
+    spec = Conv2dSpec.parse("n1 c2 h6 w6 k3 r3 p1")
+    x, w = (numpy.random.default_rng(0).standard_normal(shape).astype("float32") for shape in (spec.input_shape, spec.weight_shape))
+    out, cells, nan = numpy.zeros((1, 3, 3, 3), "float32"), numpy.full((1, 3, 3, 3), 9, "uint8"), numpy.array([numpy.nan, 0, numpy.nan], "float32")
+    on(algorithms("conv2d", "cuda")["winograd_f4"]).run(spec, x, w, nan, out, relu=True, pool=True, cells=cells)
+    numpy.testing.assert_array_equal(numpy.isnan(out), numpy.broadcast_to(numpy.isnan(nan)[:, None, None], out.shape))
+    assert not cells[:, ::2].any()
 
 
 @each(case for case in CASES if case not in SUPPORTED)
