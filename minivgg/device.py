@@ -162,17 +162,19 @@ def copied_ahead(array: numpy.ndarray, device: str, stream: Any = None, operatio
     The memory belongs to the current stream, where it will be used. So on another stream the copy waits for what the current
     one was told before: until then the memory may still be read by work whose array is gone already.
     """
+    if current.capture is not None:
+        return moved(array, device, operation)  # which is refused: a recorded copy would read this memory in every replay
     while _in_flight and _in_flight[0][0].done:
         _in_flight.popleft()
     if is_channels_last(array):
         return copied_ahead(array.transpose(0, 2, 3, 1), device, stream, operation).transpose(0, 3, 1, 2)
     with made_on(operation, device) as cupy:
-        current = cupy.cuda.get_current_stream()
+        here = cupy.cuda.get_current_stream()
         copy = cupy.empty(array.shape, array.dtype)
         if stream is not None:
-            stream.wait_event(current.record())
-        copy.set(array, stream=stream or current)
-        _in_flight.append(((stream or current).record(), array))
+            stream.wait_event(here.record())
+        copy.set(array, stream=stream or here)
+        _in_flight.append(((stream or here).record(), array))
     return copy
 
 

@@ -134,6 +134,7 @@ CANNOT = {
     "random": lambda x: x + minivgg.randn(1, device="cuda"),
     "print": lambda x: print(x) or x,
     "host": lambda x: x.cpu().cuda(),
+    "pinned": lambda x: x + minivgg.ones(1).pin_memory().to("cuda", non_blocking=True),
 }
 
 
