@@ -126,7 +126,7 @@ FLOATING = f"{POOLING} {CONVOLUTIONS} linear batch_norm local_response_norm soft
 
 DIFFERENCES = [
     # Element types
-    Difference("tensors hold no float16", REFUSED, EVERY, "tensors hold float32, float64, integers or booleans, not float16"),
+    Difference("float16 carries no gradient", REFUSED, EVERY, "only float32 and float64 carry a gradient, this tensor is float16"),
     Difference("layers and losses are for floating numbers", REFUSED, FLOATING, "float32 or float64", of_kinds("iub")),
     Difference("no dtype is converted in silence", REFUSED, FLOATING, "one dtype", of_several_dtypes),
     Difference("no dtype is converted in silence", REFUSED, "linear", "the same for all", of_several_dtypes),
