@@ -60,16 +60,16 @@ def copy_rows(x, n, row, column, step_h, step_w, band):  # pragma: no cover comp
     last = max(first, min(pitch, columns - column))
     runs, length = (1, (last - first) * channels) if apart == channels else (last - first, channels)  # what lies side by side is one run
     for i in range(band.shape[0]):
-        h = row + i
+        h, line = row + i, band[i].reshape(pitch * apart)
         if step_h == 1 and step_w == 1 and 0 <= h < rows:
-            band[i, :first] = zero
-            band[i, last:] = zero
+            line[: first * apart] = zero
+            line[last * apart :] = zero
             source = address(x) + size * ((n * rows + h) * columns + column + first) * channels
             target = address(band) + size * (i * pitch + first) * apart
             for run in range(runs):
                 copy_run(zero, size, vector, source + size * run * length, 1, target + size * run * apart, length)
             continue
-        band[i] = zero
+        line[:] = zero
         if h % step_h == 0 and 0 <= h // step_h < rows:
             for j in range(pitch):
                 w = column + j
