@@ -14,6 +14,7 @@ from fuzz.example import Example
 
 REFUSED, TAKEN = "refused, PyTorch takes it", "taken, PyTorch refuses it"
 OUTPUTS, GRADIENTS, DTYPE = "outputs: other numbers", "gradients: other numbers", "outputs: another dtype"
+ANY = (REFUSED, TAKEN, "outputs: another shape", OUTPUTS, GRADIENTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,11 @@ def a_minus_zero(example: Example) -> bool:
     return any(bool((numpy.signbit(array) & (array == 0)).any()) for array in example.arrays() if array.dtype.kind == "f")
 
 
+def an_index_of_bytes(example: Example) -> bool:
+    parts = example.args[1] if isinstance(example.args[1], tuple) else example.args[1:]
+    return any(isinstance(part, numpy.ndarray) and part.dtype == numpy.uint8 for part in parts)
+
+
 def not_all_finite(example: Example) -> bool:
     return any(not numpy.isfinite(array).all() for array in example.arrays())
 
@@ -135,6 +141,7 @@ DIFFERENCES = [
     Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, "clamp masked_fill pad", "to type float without overflow"),
     Difference("booleans are no numbers", REFUSED, "mse_loss", "must hold numbers, got bool"),
     Difference("PyTorch takes uint8 for booleans, and warns", REFUSED, "where masked_fill", "must be boolean, got uint8"),
+    *(Difference("an index of uint8 counts places; PyTorch takes it for a mask, and warns", what, "getitem", "", an_index_of_bytes) for what in ANY),
     Difference("weights of classes are converted", TAKEN, LOSSES, "expected scalar type", of_several_dtypes),
     Difference("classes are integers of any size", TAKEN, LOSSES, "expected target dtype to be Long or Byte"),
     Difference("PyTorch cannot differentiate a power by booleans", TAKEN, "pow", "Subtraction, the `-` operator, with a bool tensor"),
