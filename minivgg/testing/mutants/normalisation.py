@@ -52,12 +52,12 @@ MUTANTS: list[Mutant] = [
         _batch, "missing term",
     ),
     mutant(
-        "the bias gets the mean over the images", "batch_norm", BATCH + "BatchNorm.backward",
+        "the bias gets the mean over the images", "batch_norm", BATCH + "BatchNorm.at_once",
         "Tensor(db)", "Tensor(db / len(dx))",
         _batch, "missing scale",
     ),
     mutant(
-        "weight and bias are handed back in the other order", "batch_norm", BATCH + "BatchNorm.backward",
+        "weight and bias are handed back in the other order", "batch_norm", BATCH + "BatchNorm.at_once",
         "Tensor(dw) if need_w else None, Tensor(db)", "Tensor(db) if need_w else None, Tensor(dw)",
         _batch, "gradients swapped",
     ),
