@@ -11,7 +11,7 @@ import pytest
 
 from minivgg.kernels.conv2d import winograd_f4_cuda
 from minivgg.registry import algorithms
-from minivgg.spec import Conv2dSpec
+from minivgg.spec import Conv2dSpec, Pool2dSpec
 from minivgg.testing import kernel_checks
 from minivgg.testing.problems import problems
 
@@ -101,3 +101,16 @@ def test_no_kernel_leaves_its_memory():
     run = subprocess.run([sys.executable, Path(__file__).with_name("sanitized.py")], env=emulator.sanitized_environment(), capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-500:] + run.stderr[:3000]
     assert int(run.stdout.splitlines()[-1].removesuffix(" runs stayed in their memory")) >= len(SUPPORTED)
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@pytest.mark.parametrize("text", ["n2 c4 h8 w8 r2", "n1 c2 h9 w9 r3 s2 p1 d2"])
+def test_largest_cells_among_nan_and_infinities(text, on):
+    spec, rng, results = Pool2dSpec.parse(text), numpy.random.default_rng(0), []
+    x = rng.choice(numpy.array([-1, 0, 1, -numpy.inf, -numpy.inf, numpy.inf, numpy.nan], "float32"), spec.input_shape)
+    for algorithm in (algorithms("max_pool2d")["reference"], on(algorithms("max_pool2d", "cuda")["direct"])):
+        results.append((numpy.empty(spec.output_shape, "float32"), numpy.empty(spec.output_shape, "uint8")))
+        algorithm.run(spec, x, *results[-1])
+    assert numpy.isnan(results[0][0]).any()
+    for reference, direct in zip(*results, strict=True):
+        numpy.testing.assert_array_equal(direct, reference)

@@ -44,6 +44,26 @@ def flat(compute: Callable[..., None], outputs: list[Array], *inputs: Array) -> 
             out[...] = line
 
 
+def by_image(compute: Callable[..., None], outputs: list[Array | None], *inputs: Array) -> None:
+    """``compute(*outputs, *inputs)`` on dense arrays (images, H, W, inner), all in the memory order of the first output.
+
+    Channels last, these are (N, H, W, C); else every plane is an image, (N·C, H, W, 1). An output that is None stays None.
+    """
+    first, given = outputs[0], inputs[0]
+    assert first is not None
+    last = is_channels_last(first) or (is_channels_last(given) and first.transpose(0, 2, 3, 1).flags.c_contiguous)  # 1x1 is both
+
+    def ordered(x: Array) -> Array:
+        n, c, h, w = x.shape
+        return channels_last(x) if last else dense(x).reshape(n * c, h, w, 1)
+
+    arrays = [None if out is None else ordered(out) for out in outputs]
+    compute(*arrays, *map(ordered, inputs))
+    for out, array in zip(outputs, arrays, strict=True):
+        if out is not None and array.data.ptr != out.data.ptr:
+            out[...] = array.transpose(0, 3, 1, 2) if last else array.reshape(*out.shape)
+
+
 def vector(*arrays: Array) -> int:
     """How many elements a thread can load at once where all of these begin: 16 bytes of them, or one.
 

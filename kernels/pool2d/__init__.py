@@ -25,3 +25,9 @@ def _choose(spec: Pool2dSpec, dtype: numpy.dtype) -> list[tuple[str, str]]:
 
 for _operation in ("max_pool2d", "max_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"):
     policy(_operation)(_choose)
+    policy(_operation, "cuda")(
+        lambda spec, dtype: [
+            ("direct", "CUDA C++: one pass over the input and one over the output"),
+            ("strided", "a few whole-array passes for each cell of the window"),
+        ]
+    )
