@@ -208,6 +208,8 @@ def check_batch_norm(
         raise ArgumentError("batch_norm", "needs running_mean and running_var outside training")
     if (running_mean is None) != (running_var is None):
         raise ArgumentError("batch_norm", "takes both running_mean and running_var, or neither")
+    if eps < 0:
+        raise ArgumentError("batch_norm", f"eps must be at least 0, got {eps}")
     if training and eps <= 0:
         raise ArgumentError("batch_norm", f"eps must be positive in training, got {eps}")
     if training and math.prod(input.shape) == input.shape[1] > 0:
@@ -252,6 +254,7 @@ def _errors() -> Iterable[ErrorSample]:
     yield error(ArgumentError, "needs running_mean and running_var outside training", x, None, None)
     yield error(ArgumentError, "takes both running_mean and running_var, or neither", x, ones, None, training=True)
     yield error(ArgumentError, "momentum must be a finite number, got inf", x, ones, ones, training=True, momentum=math.inf)
+    yield error(ArgumentError, "eps must be at least 0, got -2", x, ones, ones, eps=-2)
     yield error(ArgumentError, "eps must be positive in training, got 0.0", x, ones, ones, training=True, eps=0.0)
     yield error(DtypeError, "takes float32 or float64, got int64", x.astype("int64"), ones, ones)
     yield error(DtypeError, "takes tensors of one dtype, got input float64, running_mean float32", x, ones.astype("float32"), ones)

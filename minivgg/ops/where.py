@@ -78,7 +78,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
         raise ShapeError("masked_fill", f"the value must be a number or have no dimensions, got shape {value.shape}; use where()")
     if input.dtype.kind in "iu":
         check_fits("masked_fill", input.dtype, value.array.item() if isinstance(value, Tensor) else value)
-    fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).full((), value, input.dtype))
+    with numpy.errstate(over="ignore"):  # a number that float32 does not hold is infinity, as in arithmetic
+        fill = value if isinstance(value, Tensor) else Tensor(namespace(input.array).full((), value, input.dtype))
     check_broadcast("masked_fill", input.shape, mask.shape)
     return Where.apply(mask, to(fill, input.dtype), input)
 

@@ -138,6 +138,7 @@ DIFFERENCES = [
     Difference("no dtype is converted in silence", REFUSED, "linear", "the same for all", of_several_dtypes),
     Difference("any and all give booleans of uint8, too", DTYPE, "any all", "bool, in PyTorch uint8"),
     Difference("PyTorch wraps numbers that do not fit around, in comparisons all, else negative ones of uint8", REFUSED, WRAPPED, "does not fit into"),
+    Difference("what does not fit is refused, although without amounts nothing is written", REFUSED, "pad", "does not fit into", option("pad", 1, ())),
     Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, "clamp masked_fill pad", "to type float without overflow"),
     Difference("booleans are no numbers", REFUSED, "mse_loss", "must hold numbers, got bool"),
     Difference("PyTorch takes uint8 for booleans, and warns", REFUSED, "where masked_fill", "must be boolean, got uint8"),
