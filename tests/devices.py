@@ -1,4 +1,4 @@
-"""CUDA kernels for the checks that call kernels with NumPy arrays: on the emulator, and on a GPU where there is one."""
+"""CUDA kernels for the checks that call kernels with NumPy arrays, on the emulator; and whether there is a GPU."""
 
 import contextlib
 import dataclasses
@@ -7,13 +7,6 @@ import sys
 
 import numpy
 import strict_arrays
-
-from minivgg.registry import algorithms, operations_with_algorithms
-
-
-def records():
-    """Every algorithm that is written in CUDA C++."""
-    return [each for operation in operations_with_algorithms("cuda") for each in algorithms(operation, "cuda").values() if each.backend == "cuda"]
 
 
 @functools.cache
@@ -61,31 +54,3 @@ def on_emulator(algorithm):
 
 def _wrapped(value):
     return strict_arrays.ndarray(value) if isinstance(value, numpy.ndarray) else value
-
-
-def on_gpu(algorithm):
-    """The record with a ``run`` that takes NumPy arrays, copies them in their memory order, and copies what has changed back."""
-
-    def run(spec, *arrays, **options):
-        given = [*arrays, *options.values()]
-        copies = [_copied(value) for value in given]
-        algorithm.run(spec, *copies[: len(arrays)], **dict(zip(options, copies[len(arrays) :], strict=True)))
-        for value, copy in zip(given, copies, strict=True):
-            if isinstance(value, numpy.ndarray) and value.flags.writeable:
-                value[...] = copy.get()
-
-    return dataclasses.replace(algorithm, run=run)
-
-
-def _copied(value):
-    """On the device, with the same strides and the same distance to the next multiple of 16 bytes."""
-    if not isinstance(value, numpy.ndarray):
-        return value
-    low, high = numpy.lib.array_utils.byte_bounds(value)
-    aside = low % 16
-    memory = gpu().zeros(aside + high - low, "uint8")
-    first = aside + value.ctypes.data - low
-    last = first + value.itemsize
-    view = gpu().lib.stride_tricks.as_strided(memory[first:last].view(value.dtype), value.shape, value.strides)
-    view[...] = gpu().asarray(value)
-    return view

@@ -195,6 +195,10 @@ class _Namespace(types.ModuleType):
     def linalg(self):
         return _Folder(numpy.linalg)
 
+    @property
+    def lib(self):
+        return types.SimpleNamespace(stride_tricks=_Folder(numpy.lib.stride_tricks))
+
     class ogrid(metaclass=type("_Grid", (type,), {"__getitem__": lambda cls, key: wrap(list(numpy.ogrid[key]), None)})):
         """``cupy.ogrid``."""
 

@@ -5,6 +5,7 @@ stream captures, nothing runs: each call is noted, launching the graph makes the
 copy from memory that the graph does not own, is refused as CUDA refuses it.
 """
 
+import time
 import types
 import weakref
 
@@ -52,7 +53,7 @@ class Cuda(types.SimpleNamespace):
 
         class Event:
             def __init__(self, stream):
-                self.stream, self.done = stream, False
+                self.stream, self.done, self.time = stream, False, time.perf_counter()
 
             def synchronize(self):
                 state.waits("event")
@@ -142,11 +143,16 @@ class Cuda(types.SimpleNamespace):
         self.using_allocator = UsingAllocator
         self.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
         self.runtime = types.SimpleNamespace(
-            CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: self.count, getDeviceProperties=lambda number: {"name": b"Stand-in"}
-        )
+            CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: self.count, driverGetVersion=lambda: 13000, runtimeGetVersion=lambda: 13000,
+            getDeviceProperties=lambda number: {"name": b"Stand-in", "l2CacheSize": 4096, "multiProcessorCount": 2},
+        )  # fmt: skip
 
     def get_current_stream(self):
         return self.streams[-1]
+
+    def get_elapsed_time(self, start, end):
+        assert end.done, "the device has not come to the event yet"
+        return 1e3 * (end.time - start.time)
 
     def alloc_pinned_memory(self, size):
         return self.PinnedMemoryPointer(size)

@@ -13,14 +13,15 @@ from minivgg.kernels.conv2d import winograd_f4_cuda
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 from minivgg.testing import kernel_checks
+from minivgg.testing.on_device import cuda_records, on_device
 from minivgg.testing.problems import problems
 
 DTYPES = [numpy.dtype("float32"), numpy.dtype("float64")]
-CASES = [(record, problem, dtype) for record in devices.records() for problem in problems(record.operation) for dtype in DTYPES]
+CASES = [(record, problem, dtype) for record in cuda_records() for problem in problems(record.operation) for dtype in DTYPES]
 SUPPORTED = [case for case in CASES if case[0].supports(case[1].spec, case[2]) is None]
 
 MACHINES = [pytest.param(devices.on_emulator, id="emulator")] if emulator.missing() is None else []
-MACHINES += [pytest.param(devices.on_gpu, id="gpu")] if devices.gpu() is not None else []
+MACHINES += [pytest.param(on_device, id="gpu")] if devices.gpu() is not None else []
 
 
 def each(cases):

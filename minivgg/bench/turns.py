@@ -44,26 +44,26 @@ def timed(run: Callable[[], object]) -> Callable[[int], float]:
     return calls
 
 
-def take_turns(competitors: Sequence[Competitor], replicates: int, budget: float) -> None:
+def take_turns(competitors: Sequence[Competitor], replicates: int, budget: float, pause: float | None = None) -> None:
     """Let all run in turns; every second round goes backwards, so that nobody always follows the same one.
 
     A slow one has fewer than ``replicates`` turns, as many as fit into ``budget`` seconds, but at least three; one of which
-    a single call takes longer than that has one turn.
+    a single call takes longer than that has one turn. ``pause`` is that before each turn, PAUSE if it is not given.
     """
     for competitor in competitors:
-        competitor.call_seconds = turn(competitor)
+        competitor.call_seconds = turn(competitor, pause)
     for competitor in [competitor for competitor in competitors if competitor.call_seconds > budget]:
         competitor.seconds.append(competitor.call_seconds)
     competitors = [competitor for competitor in competitors if not competitor.seconds]
     for number in range(replicates):
         for competitor in competitors if number % 2 == 0 else reversed(competitors):
             if number < FEWEST or competitor.call_seconds * number < budget:
-                competitor.seconds.append(turn(competitor))
+                competitor.seconds.append(turn(competitor, pause))
 
 
-def turn(competitor: Competitor) -> float:
+def turn(competitor: Competitor, pause: float | None = None) -> float:
     """Seconds of one call, averaged over as many as a turn has, after a pause and a call that wakes threads and caches."""
-    time.sleep(PAUSE)
+    time.sleep(PAUSE if pause is None else pause)
     if 0 < competitor.call_seconds < PAUSE:
         competitor.calls(1)
     count = math.ceil(SHORTEST / competitor.call_seconds) if competitor.call_seconds else 1

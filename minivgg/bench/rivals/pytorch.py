@@ -34,7 +34,7 @@ def _module(layer: Layer) -> Any:
     return nn.AdaptiveAvgPool2d(layer.size) if layer.kind == "adaptive_avg_pool2d" else nn.Flatten()
 
 
-def _prepare(network: Network, images: numpy.ndarray, threads: int, layout: str) -> tuple[Any, Any]:
+def prepare(network: Network, images: numpy.ndarray, threads: int, layout: str) -> tuple[Any, Any]:
     """The model and the images, both in the layout."""
     import torch
 
@@ -48,7 +48,7 @@ def forward(layout: str, compiled: bool) -> Callable[..., Run]:
     def build(network: Network, images: numpy.ndarray, threads: int) -> Run:
         import torch
 
-        model, x = _prepare(network, images, threads, layout)
+        model, x = prepare(network, images, threads, layout)
         model.eval()
         if compiled:
             torch._inductor.config.freezing = True  # weights become constants, which may then be stored as the kernels like them
@@ -68,7 +68,7 @@ def step(layout: str, compiled: bool) -> Callable[..., Training]:
     def build(network: Network, images: numpy.ndarray, labels: numpy.ndarray, threads: int) -> Training:
         import torch
 
-        model, x = _prepare(network, images, threads, layout)
+        model, x = prepare(network, images, threads, layout)
         y = torch.from_numpy(labels)
         parameters = list(model.parameters())
         optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
