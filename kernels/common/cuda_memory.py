@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minivgg.backend import Array, is_channels_last
+from minivgg.kernels.common.cuda import ceil_div
 
 VECTOR_BYTES = 16
 """What a thread loads at once, if the address is a multiple of it."""
@@ -71,3 +72,18 @@ def vector(*arrays: Array) -> int:
     """
     width = VECTOR_BYTES // arrays[0].itemsize
     return width if all(array.data.ptr % VECTOR_BYTES == 0 for array in arrays) else 1
+
+
+WARP, BLOCK = 32, 256
+LONG_ROW = 256
+"""Elements from which on a row has a block of its own; a shorter one has a warp."""
+
+
+def row_blocks(rows: int, length: int) -> tuple[int, tuple[int, int]]:
+    """Blocks, and the threads of each as ``row.cuh`` takes them: (of a row, rows).
+
+    >>> row_blocks(100, 10), row_blocks(100, 5000)
+    ((13, (32, 8)), (100, (256, 1)))
+    """
+    threads = (BLOCK, 1) if length >= LONG_ROW else (WARP, BLOCK // WARP)
+    return ceil_div(rows, threads[1]), threads
