@@ -202,7 +202,7 @@ def test_images_lie_in_the_order_that_the_algorithm_prefers(direction, monkeypat
 
 def test_slow_competitors_have_fewer_turns(monkeypatch):
     """A call of kn2row takes a second here, one of im2col a millisecond."""
-    monkeypatch.setattr(turns, "turn", lambda competitor: {"kn2row": 1.0, "im2col": 0.001}[competitor.name])
+    monkeypatch.setattr(turns, "turn", lambda competitor, pause: {"kn2row": 1.0, "im2col": 0.001}[competitor.name])
 
     def count(budget):
         slow, quick = measure.measure(SMALL, names=["kn2row", "im2col"], replicates=8, budget=budget)
