@@ -4,11 +4,11 @@ How it works stands in ``_winograd.py``, why it is a convolution in ``_toom_cook
 """
 
 from minivgg.kernels.common.layout import channels_last
-from minivgg.kernels.conv2d._winograd import input_gradient, input_workspace, output, output_workspace, supports
+from minivgg.kernels.conv2d._winograd import input_gradient, input_workspace, output, output_workspace
+from minivgg.kernels.conv2d._winograd_problem import PAPER, supports
 from minivgg.kernels.conv2d._winograd_weight import weight_gradient, weight_workspace
 from minivgg.registry import algorithm
 
-PAPER = "Lavin & Gray 2015, arXiv:1509.09308"
 TILE = 2
 RECORD = {"backend": "numba", "exact": False, "max_error": 1e-06, "supports": supports, "paper": PAPER, "channels_last": True}
 

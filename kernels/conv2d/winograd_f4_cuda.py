@@ -17,28 +17,14 @@ from pathlib import Path
 from minivgg.backend import namespace
 from minivgg.kernels.common.cuda import TYPES, Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import channels_last, dense, into, into_channels_last
+from minivgg.kernels.conv2d._winograd_problem import PAPER, supports
 from minivgg.registry import algorithm
 
 PROGRAM = Program(Path(__file__).with_name("winograd_f4.cu"), ({"T": "float"}, {"T": "double"}))
-PAPER = "Lavin & Gray 2015, arXiv:1509.09308"
 POINTS, THREADS = 36, 128
 
 BLOCK_BYTES = 128 << 20
 """Room for both matrices of a block of tiles: enough tiles that launching the next block takes less time than they do."""
-
-
-def supports(spec, dtype) -> str | None:
-    if (spec.r, spec.s) != (3, 3):
-        return f"the filter must be 3x3, got {spec.r}x{spec.s}"
-    if spec.stride != (1, 1):
-        return f"stride must be 1, got {spec.stride[0]}x{spec.stride[1]}"
-    if spec.dilation != (1, 1):
-        return f"dilation must be 1, got {spec.dilation[0]}x{spec.dilation[1]}"
-    if spec.groups != 1:
-        return f"groups must be 1, got {spec.groups}"
-    if max(spec.padding) > 2:
-        return f"padding must be at most 2, got {max(spec.padding)}"
-    return None
 
 
 def tiles_of(n: int, height: int, width: int) -> tuple[int, int, int]:
