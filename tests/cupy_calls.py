@@ -98,4 +98,8 @@ def _signature(function):
 
 
 if __name__ == "__main__":
-    FILE.write_text("\n".join(called()) + "\n", encoding="utf-8")
+    text = "\n".join(called()) + "\n"
+    if "--show" in sys.argv:
+        print(text, end="")
+    else:
+        FILE.write_text(text, encoding="utf-8")
