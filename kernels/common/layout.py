@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy
 
-from minivgg.backend import is_channels_last
+from minivgg.backend import empty, is_channels_last
+from minivgg.memory import LINE
 
 
 def channels_last(x: numpy.ndarray) -> numpy.ndarray:
@@ -39,6 +41,30 @@ def into_channels_last(out: numpy.ndarray, compute: Callable[[numpy.ndarray], No
     buffer = numpy.empty(inner.shape, out.dtype)
     compute(buffer)
     inner[...] = buffer
+
+
+def apart(shape: tuple[int, ...], dtype: numpy.dtype) -> numpy.ndarray:
+    """An array with undefined contents whose parts ``array[i]`` begin an odd number of cache lines apart, and do not touch.
+
+    For what reads or writes one vector in each part, at the same place in all of them. Parts that lie a power of two apart share
+    a few sets of a cache, and their vectors drive each other out of it; an odd number of lines apart, each finds a set of its own.
+
+    >>> parts = apart((36, 8, 64), numpy.dtype("float32"))
+    >>> parts.shape, parts.strides[0] / 64
+    ((36, 8, 64), 33.0)
+    """
+    stride = apart_bytes(shape, dtype) // shape[0] // dtype.itemsize
+    return empty((shape[0], stride), dtype)[:, : math.prod(shape[1:])].reshape(shape)
+
+
+def apart_bytes(shape: tuple[int, ...], dtype: numpy.dtype) -> int:
+    """The memory that ``apart`` takes.
+
+    >>> apart_bytes((36, 8, 64), numpy.dtype("float32"))
+    76032
+    """
+    lines = -(-math.prod(shape[1:]) * dtype.itemsize // LINE)
+    return shape[0] * (lines + 1 + lines % 2) * LINE
 
 
 def by_image(compute: Callable[..., None], outputs: list[numpy.ndarray], *inputs: numpy.ndarray) -> None:

@@ -18,7 +18,7 @@ import numpy
 
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.layout import channels_last, into_channels_last, writable
+from minivgg.kernels.common.layout import apart, apart_bytes, channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
@@ -93,7 +93,7 @@ def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
     """
     zero, size = v.dtype.type(0), v.itemsize
     zeros = numpy.zeros(u.shape[3], v.dtype)
-    points, _, room, width = v.shape
+    points, width = v.shape[0], v.shape[3]
     panels, columns, stride = u.shape[1], u.shape[3], m_.shape[2]
     products = (count + ROWS - 1) // ROWS
     rows = max((count + products - 1) // products, ROWS // 2)
@@ -101,8 +101,8 @@ def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
         for panel in range(first, last):
             b = address(u) + size * (point * panels + panel) * width * columns
             for t in range(0, count, rows):
-                a = address(v) + size * (point * room + t) * width
-                c = address(m_) + size * ((point * room + t) * stride + (panel - first) * columns)
+                a = address(v) + point * v.strides[0] + t * v.strides[2]
+                c = address(m_) + point * m_.strides[0] + t * m_.strides[1] + size * (panel - first) * columns
                 gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, stride, 0)
 
 
@@ -114,12 +114,12 @@ def transform_outputs(m_, y, cells, bias, floor, first, last, k_first, tiles_h, 
     """
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, channels = y.shape[1:]
-    points, room, width = m_.shape
+    width = m_.shape[2]
     n, side = m + 2, m // 2 if pool else m
     nowhere, grid, numbers = numpy.empty(width, y.dtype), numpy.empty((side * side, vector), y.dtype), numpy.empty((side * side, vector), numpy.uint8)
     sources, tables = numpy.empty(n * n, numpy.int64), numpy.empty((6, side * side), numpy.int64)
     whole, border, copied, cell_whole, cell_border, cell_copied = tables[0], tables[1], tables[2], tables[3], tables[4], tables[5]
-    offsets(0, 0, n, n, n, size * n * room * width, size * room * width, 0, sources)
+    offsets(0, 0, n, n, n, n * m_.strides[0], m_.strides[0], 0, sources)
     offsets(0, 0, side, side, side, size * columns * channels, size * channels, 0, whole)
     offsets(0, 0, side, side, side, columns * channels, channels, 0, cell_whole)
     offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, copied)
@@ -135,7 +135,7 @@ def transform_outputs(m_, y, cells, bias, floor, first, last, k_first, tiles_h, 
             offsets(p, q, rows, columns, side, columns * channels, channels, address(nowhere) - cell_corner, cell_border)
             places, cell_places = address(border), address(cell_border)
         for k in range(0, min(width, channels - k_first), vector):
-            source, add = address(m_) + size * ((tile - first) * width + k), address(bias) + size * (k_first + k)
+            source, add = address(m_) + (tile - first) * m_.strides[1] + size * k, address(bias) + size * (k_first + k)
             target, cell = y_corner + size * k, cell_corner + k
             rest = channels - k_first - k  # a vector in which the image's channels end is copied
             if rest < vector:
@@ -161,12 +161,13 @@ def transform_outputs(m_, y, cells, bias, floor, first, last, k_first, tiles_h, 
 def convolve_blocks(
     x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, vector, v, m_
 ):  # pragma: no cover compiled
-    """The three steps for a range of tiles and a range of output panels, a block of tiles after the other."""
+    """The three steps for a range of tiles and a range of output panels, a block of tiles after the other; only the last register tile is not full."""
     room, columns = v.shape[2] - ROWS, u.shape[3]
-    blocks = (tile_last - tile_first + room - 1) // room
+    count = tile_last - tile_first
+    blocks, products = (count + room - 1) // room, (count + ROWS - 1) // ROWS
     for block in range(blocks):
-        first = tile_first + (tile_last - tile_first) * block // blocks
-        last = tile_first + (tile_last - tile_first) * (block + 1) // blocks
+        first = tile_first + products * block // blocks * ROWS
+        last = min(tile_first + products * (block + 1) // blocks * ROWS, tile_last)
         transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, 0)
         multiply_points(v, u, m_, last - first, panel_first, panel_last)
         transform_outputs(m_, y, cells, bias, floor, first, last, panel_first * columns, tiles_h, tiles_w, m, pool, vector)
@@ -179,11 +180,13 @@ FEW_TILES = 3 * BLOCK
 def _parts(u_bytes: int, panels: int, tiles: int, threads: int) -> list[tuple[int, int, int, int]]:
     """Work items (tile range, panel range). Each output element is the same sum in any of them, so they may depend on the threads.
 
-    Tiles are shared out where there are many; where they are few and U is large, panels are, and each thread transforms all tiles.
+    Tiles are shared out where there are many, whole register tiles of them; where they are few and U is large, panels are, and each
+    thread transforms all tiles.
     """
     if u_bytes <= 2 << 20 or tiles >= FEW_TILES * threads or panels < threads:
-        parts = min(4 * threads, max(tiles // ROWS, 1)) if threads > 1 else 1
-        return [(tiles * i // parts, tiles * (i + 1) // parts, 0, panels) for i in range(parts)]
+        products = -(-tiles // ROWS)
+        parts = min(4 * threads, max(products, 1)) if threads > 1 else 1
+        return [(products * i // parts * ROWS, min(products * (i + 1) // parts * ROWS, tiles), 0, panels) for i in range(parts)]
     return [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
 
 
@@ -209,7 +212,7 @@ def convolve(
     def work(item: int) -> None:
         tile_first, tile_last, panel_first, panel_last = parts[item]
         span = (panel_last - panel_first) * columns
-        v, m_ = empty((points, 1, room + ROWS, width), x.dtype), empty((points, room + ROWS, span), x.dtype)
+        v, m_ = apart((points, 1, room + ROWS, width), x.dtype), apart((points, room + ROWS, span), x.dtype)
         convolve_blocks(
             x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_
         )  # fmt: skip
@@ -227,8 +230,9 @@ def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: nu
     u = points * panels * columns * width
     parts = _parts(u * dtype.itemsize, panels, tiles, threads)
     span = columns * max(panel_last - panel_first for *_, panel_first, panel_last in parts)
-    block = points * (min(BLOCK, max(tiles, 1)) + ROWS) * (width + span)
-    return dtype.itemsize * (u + panels * columns + min(threads, len(parts)) * block)
+    room = min(BLOCK, max(tiles, 1)) + ROWS
+    block = apart_bytes((points, room, width), dtype) + apart_bytes((points, room, span), dtype)
+    return dtype.itemsize * (u + panels * columns) + min(threads, len(parts)) * block
 
 
 def output_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:

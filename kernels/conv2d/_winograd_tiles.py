@@ -54,8 +54,8 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
     """
     zero, size = x.dtype.type(0), x.itemsize
     images, rows, columns, channels = x.shape
-    points, panels, room, panel = v.shape
-    step, row, column = panels * room * panel, size * columns * channels, size * channels
+    panels, panel = v.shape[1], v.shape[3]
+    step, row, column = v.strides[0] // size, size * columns * channels, size * channels
     n, side = m + 2, m if gradient else m + 2
     zeros, grid = numpy.zeros(panels * panel, x.dtype), numpy.empty((side * side, vector), x.dtype)
     tables = numpy.empty((3, side * side), numpy.int64)
@@ -71,7 +71,7 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
             places = address(border)
         for number in range(panels):
             c0 = number * panel
-            target = address(v) + size * (number * room + tile - block) * panel
+            target = address(v) + number * v.strides[1] + (tile - block) * v.strides[2]
             for c in range(0, panel, vector):
                 source, to = corner + size * (c0 + c), target + size * c
                 if c0 + c + vector > channels:

@@ -15,6 +15,7 @@ import numpy
 
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
+from minivgg.kernels.common.layout import apart, apart_bytes
 from minivgg.kernels.common.simd import PANEL_ROWS, address, gemm_panel_onto, lanes, panel_rows, round_up, tile_columns
 from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._winograd_tiles import dw_2, dw_4, offsets, transform_tiles
@@ -34,17 +35,16 @@ def accumulate_points(v, wt, total, count, first, last, depth, tile):  # pragma:
     All three lie in panels, so that every product reads and writes memory in order.
     """
     zero, size = v.dtype.type(0), v.itemsize
-    room, columns = v.shape[2:]
-    rows = wt.shape[3]
+    columns, rows = v.shape[3], wt.shape[3]
     c_panels, height = total.shape[1:3]
     for point in range(first, last):
         for start in range(0, count, depth):
             here = min(depth, count - start)
             for c in range(c_panels):
-                b = address(v) + size * ((point * c_panels + c) * room + start) * columns
+                b = address(v) + point * v.strides[0] + c * v.strides[1] + start * v.strides[2]
                 for k in range(0, height, tile):
-                    a = address(wt) + size * (((point * wt.shape[1] + k // rows) * room + start) * rows + k % rows)
-                    target = address(total) + size * ((point * c_panels + c) * height + k) * columns
+                    a = address(wt) + point * wt.strides[0] + k // rows * wt.strides[1] + start * wt.strides[2] + size * (k % rows)
+                    target = address(total) + point * total.strides[0] + size * (c * height + k) * columns
                     gemm_panel_onto(zero, a, b, target, here, 1, rows, columns, columns)
 
 
@@ -63,10 +63,10 @@ def accumulate_tiles(x, dy, first, last, top, left, tiles_h, tiles_w, m, vector,
 def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no cover compiled
     """dw[k, c] = A'ᵀ M[k, c] A' for the filters first to last."""
     zero, size = dw.dtype.type(0), dw.itemsize
-    points, panels, height, columns = total.shape
-    n, step, width = m + 2, panels * height * columns, panels * columns
+    panels, height, columns = total.shape[1:]
+    n, step, width = m + 2, total.strides[0], panels * columns
     places = numpy.empty(n * n, numpy.int64)
-    offsets(0, 0, n, n, n, size * n * step, size * step, 0, places)
+    offsets(0, 0, n, n, n, n * step, step, 0, places)
     for k in range(first, last):
         for c in range(0, width, vector):
             source = address(total) + size * ((c // columns * height + k) * columns + c % columns)
@@ -103,12 +103,12 @@ class _Sizes:
         tile_bytes = self.points * (self.width + self.height) * dtype.itemsize
         room = max(16, min(DEPTH, (1 << 20) // tile_bytes)) if self.small else max(DEPTH, BLOCK_BYTES // tile_bytes)
         self.parts = max(1, min(PARTS, -(-tiles // room))) if self.small else 1
-        self.room = min(room, max(tiles, 1))
+        room = min(room, max(tiles, 1))
+        self.room, self.v, self.w = room, *((self.points, size // panel, room, panel) for size, panel in ((self.width, self.columns), (self.height, self.rows)))
 
     def tiles(self, dtype: numpy.dtype) -> tuple[numpy.ndarray, numpy.ndarray]:
         """V and W."""
-        v = empty((self.points, self.width // self.columns, self.room, self.columns), dtype)
-        return v, empty((self.points, self.height // self.rows, self.room, self.rows), dtype)
+        return apart(self.v, dtype), apart(self.w, dtype)
 
     def sums(self, dtype: numpy.dtype) -> numpy.ndarray:
         """Every part's M, all 0."""
@@ -117,10 +117,11 @@ class _Sizes:
         return sums
 
     def bytes(self, dtype: numpy.dtype, threads: int) -> int:
-        """All of these at once, and the sum of the parts."""
+        """Every part's M, and then V and W of the blocks at work or, when these are gone, the sum of the parts and a filter of each thread."""
         blocks = min(threads, self.parts) if self.small else 1
-        sums = (self.parts + (self.parts > 1)) * self.width * self.height
-        return dtype.itemsize * (self.points * (blocks * self.room * (self.width + self.height) + sums) + threads * 9 * self.width)
+        sums = self.points * self.width * self.height * dtype.itemsize
+        end = sums * (self.parts > 1) + threads * 9 * self.width * dtype.itemsize
+        return self.parts * sums + max(blocks * (apart_bytes(self.v, dtype) + apart_bytes(self.w, dtype)), end)
 
 
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
