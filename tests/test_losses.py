@@ -147,3 +147,10 @@ def test_float32_stays_float32_whatever_the_target_and_weight():
         loss.backward()
         assert loss.dtype == ours.grad.dtype == numpy.float32
         assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fused", "reference", None])
+def test_a_class_that_is_ruled_out_costs_nothing_where_it_is_not_the_target(name):
+    scores, target = numpy.array([[0.5, -numpy.inf, 2.0], [1.0, 0.0, -numpy.inf]]), numpy.array([2, 0])
+    with minivgg.use_algorithm(**({"cross_entropy": name} if name else {})):
+        agree(lambda t: F.cross_entropy(t, minivgg.tensor(target)), lambda t: torch.nn.functional.cross_entropy(t, torch.tensor(target)), [scores])

@@ -123,6 +123,14 @@ def test_numbers_that_do_not_fit():
         minivgg.zeros(2, dtype="int64").add_(1.5)
 
 
+@pytest.mark.parametrize("number", [-2, 300])
+def test_a_number_divides_integers_that_cannot_hold_it(number):
+    for quotient in (lambda x: x / number, lambda x: number / x):
+        ours, theirs = (quotient(x) for x in (minivgg.tensor([3, 5], dtype="uint8"), torch.tensor([3, 5], dtype=torch.uint8)))
+        numpy.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+        assert ours.dtype == "float32"
+
+
 def test_numbers_that_do_not_fit_are_refused_wherever_they_are_written():
     x = minivgg.zeros(2, dtype="uint8")
     with pytest.raises(OperationError, match=r"^setitem: 300 does not fit into uint8$"):

@@ -20,7 +20,8 @@ def cross_entropy(spec: Any, x: Array, target: Array, losses: Array, tops: Array
     for i in range(spec.shape[0]):
         row, q = _row(spec, x[i], target[i])
         tops[i], logs[i] = x[i].max(), math.log(exact_sum(map(math.exp, row)))
-        losses[i] = 0 if target[i] < 0 else exact_sum(share * (float(logs[i]) - value) for share, value in zip(q, row, strict=True))
+        shares = [(share, value) for share, value in zip(q, row, strict=True) if share]  # of a class without a share, no score matters: 0 · inf
+        losses[i] = 0 if target[i] < 0 else exact_sum(share * (float(logs[i]) - value) for share, value in shares)
 
 
 @algorithm("cross_entropy_grad", automatic=False, exact=False)

@@ -52,8 +52,8 @@ def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> 
     >>> b
     tensor(2.5000)
     """
-    a = a if isinstance(a, Tensor) else _wrap(operation, a, b)
-    b = b if isinstance(b, Tensor) else _wrap(operation, b, a)
+    a = a if isinstance(a, Tensor) else _wrap(operation, a, b, floating)
+    b = b if isinstance(b, Tensor) else _wrap(operation, b, a, floating)
     x, y = a.array, b.array
     if type(x) is not type(y) and device_of(x) != device_of(y):
         if x.ndim and y.ndim:
@@ -98,8 +98,11 @@ def _of_array(operation: str, array: Array) -> Tensor:
     return Tensor(array.astype(read_dtype(operation, array.dtype.newbyteorder("=")), copy=False))
 
 
-def _wrap(operation: str, value: Any, other: Any) -> Tensor:
-    """An array as a tensor; a number as a tensor without dimensions, in the dtype of the other side if it is of its kind."""
+def _wrap(operation: str, value: Any, other: Any, floating: bool) -> Tensor:
+    """An array as a tensor; a number as a tensor without dimensions, in the dtype of the other side if it is of its kind.
+
+    With ``floating``, a number beside integers is none of them: -2 divides uint8, too.
+    """
     if is_array(value) and value.dtype.kind in KINDS:
         return _of_array(operation, value)
     if isinstance(value, numpy.generic):
@@ -108,7 +111,7 @@ def _wrap(operation: str, value: Any, other: Any) -> Tensor:
         raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}" + (f" of {value.dtype}" if is_array(value) else ""))
     like = other.array if isinstance(other, Tensor) else other if is_array(other) else numpy.asarray(other)
     dtype = like.dtype
-    if isinstance(value, float) and dtype.kind != "f":
+    if (floating or isinstance(value, float)) and dtype.kind != "f":
         dtype = numpy.dtype("float32")
     elif dtype.kind == "b" and not isinstance(value, bool):
         dtype = numpy.dtype("int64")

@@ -147,6 +147,7 @@ DIFFERENCES = [
     Difference("classes are integers of any size", TAKEN, LOSSES, "expected target dtype to be Long or Byte"),
     Difference("PyTorch cannot differentiate a power by booleans", TAKEN, "pow", "Subtraction, the `-` operator, with a bool tensor"),
     Difference("PyTorch does not look at dtypes where there are no elements", REFUSED, EVERY, "takes", no_elements),
+    Difference("PyTorch does not look at dtypes where there are no elements", REFUSED, "matmul", "one dtype", no_elements),
     # Arguments of another form
     Difference("numbers are operands", TAKEN, PAIRS, "Error: ", a_number_for_a_tensor),
     Difference("paddings by name are taken here, too", TAKEN, CONVOLUTIONS, "failed to match any schema", lambda e: isinstance(e.options.get("padding"), str)),
