@@ -6,7 +6,6 @@ A kernel is called as ``run(spec, *inputs, *outputs)``. The judge is the algorit
 from __future__ import annotations
 
 import functools
-import gc
 import itertools
 import tracemalloc
 from collections.abc import Callable
@@ -150,7 +149,6 @@ def check_workspace(algorithm: Algorithm, problem: Problem, dtype: Any, layout: 
     inputs = [None if array is None else LAYOUTS[layout](array) for array in data(problem, dtype, "normal")]
     outputs = poisoned_outputs(problem, dtype, 0, layout)
     algorithm.run(problem.spec, *inputs, *outputs)  # compile and import first
-    gc.collect()
     tracemalloc.start()
     try:
         algorithm.run(problem.spec, *inputs, *outputs)
