@@ -176,18 +176,21 @@ def convolve_blocks(
 FEW_TILES = 3 * BLOCK
 """With fewer tiles a thread, the threads share out the filters instead: a large U is then read once, not once a thread."""
 
+OUTER_CACHE = 32 << 20
+"""A larger U comes from memory again for each block of tiles."""
 
-def _parts(u_bytes: int, panels: int, tiles: int, threads: int) -> list[tuple[int, int, int, int]]:
-    """Work items (tile range, panel range). Each output element is the same sum in any of them, so they may depend on the threads.
+
+def _parts(u_bytes: int, panels: int, tiles: int, threads: int) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """Tiles of a block at most, and work items (tile range, panel range). Both may depend on the threads: an output is the same sum in any.
 
     Tiles are shared out where there are many, whole register tiles of them; where they are few and U is large, panels are, and each
-    thread transforms all tiles.
+    thread transforms all tiles; in larger blocks where reading U costs more than leaving the inner caches.
     """
     if u_bytes <= 2 << 20 or tiles >= FEW_TILES * threads or panels < threads:
         products = -(-tiles // ROWS)
         parts = min(4 * threads, max(products, 1)) if threads > 1 else 1
-        return [(products * i // parts * ROWS, min(products * (i + 1) // parts * ROWS, tiles), 0, panels) for i in range(parts)]
-    return [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
+        return BLOCK, [(products * i // parts * ROWS, min(products * (i + 1) // parts * ROWS, tiles), 0, panels) for i in range(parts)]
+    return 2 * BLOCK if u_bytes > OUTER_CACHE else BLOCK, [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
 
 
 def convolve(
@@ -205,8 +208,8 @@ def convolve(
     floor = numpy.full(lanes(x.dtype), 0 if relu else -numpy.inf, x.dtype)
     tiles_h, tiles_w = -(-size[0] // m), -(-size[1] // m)
     tiles = y.shape[0] * tiles_h * tiles_w
-    parts = _parts(u.nbytes, panels, tiles, get_num_threads())
-    room = min(BLOCK, max(tiles, 1))
+    room, parts = _parts(u.nbytes, panels, tiles, get_num_threads())
+    room = min(room, max(tiles, 1))
     numbers = cells if cells is not None else numpy.empty(y.shape if pool else (0, 0, 0, 0), numpy.uint8)
 
     def work(item: int) -> None:
@@ -228,9 +231,9 @@ def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: nu
     points, columns, threads = (m + 2) ** 2, tile_columns(dtype), get_num_threads()
     width, panels, tiles = round_up(c, lanes(dtype)), -(-k // columns), images * -(-size[0] // m) * -(-size[1] // m)
     u = points * panels * columns * width
-    parts = _parts(u * dtype.itemsize, panels, tiles, threads)
+    room, parts = _parts(u * dtype.itemsize, panels, tiles, threads)
     span = columns * max(panel_last - panel_first for *_, panel_first, panel_last in parts)
-    room = min(BLOCK, max(tiles, 1)) + ROWS
+    room = min(room, max(tiles, 1)) + ROWS
     block = apart_bytes((points, room, width), dtype) + apart_bytes((points, room, span), dtype)
     return dtype.itemsize * (u + panels * columns) + min(threads, len(parts)) * block
 
