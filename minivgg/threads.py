@@ -1,14 +1,13 @@
 """How many threads compute: one setting for the compiled kernels and for NumPy's matrix products.
 
-The kernels share out their work in ``kernels/common/threads.py``; the products have the threads of OpenBLAS. For one caller
-the two never compute side by side, because each begins when the other is done; OpenBLAS's idle threads still look for work for
-a while, but give way (``sched_yield``) to whoever has some. So what must be kept in bounds is the number of each, and that
-is one number here.
+All of them share out their work in ``parallel.py``. OpenBLAS, which computes the products, has threads of its own; it is given one
+while it works for minivgg (``products.py``), because it cuts sums up by their number. The program's own products have as many as the kernels.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import operator
 import os
 import threading
@@ -34,6 +33,7 @@ def _from_environment() -> int:
     return int(text)
 
 
+@functools.cache
 def openblas(name: str) -> Any:
     """A function of the OpenBLAS that NumPy carries with it, or None. Its symbols bear a prefix and a suffix in wheels."""
     package = Path(numpy.__file__).parent
@@ -74,6 +74,65 @@ class alone:
         _here.alone = self.before
 
 
+class one_blas_thread:
+    """Inside the block OpenBLAS computes in the thread that calls it, for the whole process; afterwards it has its threads again.
+
+    >>> with one_blas_thread():
+    ...     numpy.ones((2, 3)) @ numpy.ones(3)
+    array([3., 3.])
+    """
+
+    inside = before = 0
+    lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        kind = type(self)
+        with kind.lock:
+            if not kind.inside:
+                kind.before = _blas_threads()
+                _set_blas_threads(1)
+            kind.inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        kind = type(self)
+        with kind.lock:
+            kind.inside -= 1
+            if not kind.inside:
+                _set_blas_threads(kind.before)
+
+    @classmethod
+    def afterwards(cls, number: int) -> None:
+        """How many threads OpenBLAS has outside of all blocks."""
+        with cls.lock:
+            if cls.inside:
+                cls.before = number
+            else:
+                _set_blas_threads(number)
+
+    @classmethod
+    def begin_anew(cls) -> None:
+        """In a forked process: whoever was inside in other threads is not there."""
+        cls.lock = threading.Lock()
+        if cls.inside:
+            cls.inside = 0
+            _set_blas_threads(cls.before)
+
+
+def _blas_threads() -> int:
+    count = openblas("get_num_threads")
+    return 1 if count is None else count()
+
+
+def _set_blas_threads(number: int) -> None:
+    change = openblas("set_num_threads")
+    if change is not None and _blas_threads() != number:
+        change(number)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=one_blas_thread.begin_anew)
+
+
 def get_num_threads() -> int:
     """How many threads compute, the caller's own among them.
 
@@ -91,7 +150,7 @@ def set_num_threads(threads: int) -> None:
     """Let compiled kernels and NumPy's OpenBLAS use so many threads from now on, in the whole process, the caller's own among them.
 
     Without it, the number is ``MINIVGG_NUM_THREADS``; without that, kernels use the processors which the process may use, and
-    OpenBLAS what it chose. The results of compiled kernels are the same to the bit for any number. Where several processes
+    OpenBLAS what it chose. The results of minivgg are the same to the bit for any number. Where several processes
     compute side by side, give each its share. Raises ArgumentError.
 
     >>> import minivgg
@@ -111,9 +170,7 @@ def set_num_threads(threads: int) -> None:
 def _set(number: int) -> None:
     global _threads
     _threads = number
-    change = openblas("set_num_threads")
-    if change is not None:
-        change(number)
+    one_blas_thread.afterwards(number)
 
 
 _threads = cores()

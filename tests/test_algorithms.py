@@ -66,7 +66,7 @@ def test_scratch_memory_is_what_it_declares(algorithm, problem, layout, dtype):
     kernel_checks.check_workspace(algorithm, problem, dtype, layout)
 
 
-@each(case for case in SMALL_ONES + LARGE_ONES if case[0].backend == "numba")
+@each([case for case in SMALL_ONES if case[0].backend == "numba"] + LARGE_ONES)
 def test_any_number_of_threads_gives_the_same_bits(algorithm, problem):
     for dtype in DTYPES:
         kernel_checks.check_threads(algorithm, problem, dtype)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "memory", "version"),
     ("backend", "capture", "files", "hooks", "spec", "threads"),
-    ("anomaly", "device", "page", "tuning"),
-    ("cuda", "registry", "random"),
+    ("anomaly", "device", "page", "parallel", "tuning"),
+    ("cuda", "products", "registry", "random"),
     ("autograd", "explanation"),
     ("kernels",),
     ("ops",),

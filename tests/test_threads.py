@@ -15,7 +15,7 @@ import pytest
 
 import minivgg
 from minivgg.errors import ArgumentError
-from minivgg.kernels.common.threads import _Loop, parallel
+from minivgg.parallel import _Loop, parallel
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec
 from minivgg.threads import LITTLE, alone, openblas

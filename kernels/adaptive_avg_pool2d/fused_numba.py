@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 
 from minivgg.kernels.common.layout import copies
-from minivgg.kernels.common.threads import get_num_threads
 from minivgg.kernels.pool2d._rectangles import windows_over
 from minivgg.kernels.pool2d.direct_numba import average
+from minivgg.parallel import get_num_threads
 from minivgg.registry import algorithm
 
 

@@ -14,7 +14,7 @@ import numpy
 from minivgg.backend import is_channels_last
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
-from minivgg.kernels.common.threads import BLOCK, parallel
+from minivgg.parallel import BLOCK, parallel
 
 LANES = 32
 

@@ -12,8 +12,8 @@ import numpy
 
 from minivgg.kernels.channels._passes import sums_of_pixels
 from minivgg.kernels.common.jit import compiled
-from minivgg.kernels.common.threads import BLOCK, parallel
 from minivgg.kernels.pool2d.direct_numba import max_gradient_windows
+from minivgg.parallel import BLOCK, parallel
 
 BLOCKED = 4
 """In place of the number of a window's largest cell: nothing in it is above 0, so no gradient flows back."""

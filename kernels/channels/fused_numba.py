@@ -9,7 +9,7 @@ import numpy
 from minivgg.kernels.channels._passes import coefficients, combine, plain_sums, scale, statistics, two_sums
 from minivgg.kernels.channels._relu_passes import combine_behind, finish, two_sums_behind
 from minivgg.kernels.common.layout import channels_last, copies, writable
-from minivgg.kernels.common.threads import BLOCK
+from minivgg.parallel import BLOCK
 from minivgg.registry import algorithm
 
 

@@ -6,7 +6,7 @@ import numpy
 
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.simd import ROWS, Vectors, address, emitter, gemm_tile, integer, lanes, tile_columns
-from minivgg.kernels.common.threads import parallel
+from minivgg.parallel import parallel
 
 DEPTH = 128
 """Length of the tile's products: A (ROWS x DEPTH) and B (DEPTH x columns) take a few KiB each."""

@@ -19,7 +19,7 @@ from minivgg.autograd import is_grad_enabled
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.loops import Cell
 from minivgg.kernels.common.simd import INTEGER, VECTOR_BYTES, Vectors, address, emitter, integer
-from minivgg.kernels.common.threads import parallel
+from minivgg.parallel import parallel
 
 _kept: dict[tuple[int, Any], tuple[weakref.ref[numpy.ndarray], int, Any]] = {}
 

@@ -8,7 +8,7 @@ from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
 from minivgg.kernels.common.simd import address, copy_vector, lanes, transpose_block
-from minivgg.kernels.common.threads import parallel
+from minivgg.parallel import parallel
 
 
 @compiled

@@ -14,7 +14,7 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.simd import PANEL_ROWS, VECTOR_BYTES, Vectors, address, copy_vector, emitter, gemm_panel_onto, lanes, round_up, tile_columns
-from minivgg.kernels.common.threads import get_num_threads, parallel
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.spec import Conv2dSpec, Pair
 
 SHORT_WINDOW = 64

@@ -21,8 +21,8 @@ from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import apart, apart_bytes, channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, round_up, tile_columns
-from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._winograd_tiles import BLOCK, filter_2, filter_4, offsets, output_2, output_4, pooled_2, pooled_4, transform_tiles
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.spec import Conv2dSpec
 
 # Filters --------------------------------------------------------------------------------------------------------------

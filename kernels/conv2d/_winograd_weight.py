@@ -17,8 +17,8 @@ from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import apart, apart_bytes
 from minivgg.kernels.common.simd import PANEL_ROWS, address, gemm_panel_onto, lanes, panel_rows, round_up, tile_columns
-from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._winograd_tiles import dw_2, dw_4, offsets, transform_tiles
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.spec import Conv2dSpec
 
 BLOCK_BYTES = 16 << 20

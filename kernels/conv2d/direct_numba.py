@@ -22,11 +22,11 @@ from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import CHUNK, ROWS, VECTOR_BYTES, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
-from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.common.wide_tile import WIDE_ROWS, WIDE_VECTORS, gemm_wide_floor, wide_columns
 from minivgg.kernels.conv2d import _windows
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 

@@ -18,6 +18,7 @@ import math
 
 from minivgg.backend import namespace
 from minivgg.kernels.conv2d._places import by_group, parts
+from minivgg.products import product
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
 
@@ -102,7 +103,7 @@ def output(spec, x, w, b, out):
     for g, n, k in itertools.product(range(spec.groups), images, filters):
         total = 0
         for c in channels:
-            total = on_x.spectrum(x[n, g, c]) @ on_w.spectrum(w[g, k, c]).conj().swapaxes(2, 3) + total
+            total = product(on_x.spectrum(x[n, g, c]), on_w.spectrum(w[g, k, c]).conj().swapaxes(2, 3)) + total
         out[n, g, k] = on_y.read(total)
     if b is not None:
         out += by_group(spec, b, 0)[..., None, None]
@@ -117,7 +118,7 @@ def input_gradient(spec, dy, w, out):
     for g, n, c in itertools.product(range(spec.groups), images, channels):
         total = 0
         for k in filters:
-            total = on_y.spectrum(dy[n, g, k]) @ on_w.spectrum(w[g, k, c]) + total
+            total = product(on_y.spectrum(dy[n, g, k]), on_w.spectrum(w[g, k, c])) + total
         out[n, g, c] = on_x.read(total)
 
 
@@ -131,6 +132,6 @@ def weight_gradient(spec, dy, x, out):
     for g, k, c in itertools.product(range(spec.groups), filters, channels):
         total = 0
         for n in images:
-            total = on_y.spectrum(dy[n, g, k]).conj().swapaxes(2, 3) @ on_x.spectrum(x[n, g, c]) + total
+            total = product(on_y.spectrum(dy[n, g, k]).conj().swapaxes(2, 3), on_x.spectrum(x[n, g, c])) + total
         if images:
             out[g, k, c] = on_w.read(total)

@@ -10,6 +10,7 @@ the places of one tile. Groups are a batch of such products.
 
 from minivgg.backend import namespace
 from minivgg.kernels.conv2d._places import ITERATION, by_group, largest, parts, taps, tiles
+from minivgg.products import product
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
 
@@ -94,7 +95,7 @@ def output(spec, x, w, b, out):
         for tile, columns, y in scratch.tiles(k):
             for tap in taps(spec, tile):
                 tap.gather(x, tile, columns[:, tap.r, tap.s])
-            namespace(x).matmul(filters, place_matrix(spec, columns), out=place_matrix(spec, y))
+            product(filters, place_matrix(spec, columns), place_matrix(spec, y))
             if b is not None:
                 y += by_group(spec, b, 0)[:, k, None, None, None]
             out[tile.n, :, k, tile.p, tile.q] = y.transpose(2, 0, 1, 3, 4)
@@ -109,7 +110,7 @@ def input_gradient(spec, dy, w, out):
         filters = filter_matrix(spec, w, k)
         for tile, columns, y in scratch.tiles(k):
             y[...] = dy[tile.n, :, k, tile.p, tile.q].transpose(1, 2, 0, 3, 4)
-            namespace(dy).matmul(filters.transpose(0, 2, 1), place_matrix(spec, y), out=place_matrix(spec, columns))
+            product(filters.transpose(0, 2, 1), place_matrix(spec, y), place_matrix(spec, columns))
             for tap in taps(spec, tile):
                 tap.scatter(columns[:, tap.r, tap.s], tile, out)
 
@@ -121,10 +122,10 @@ def weight_gradient(spec, dy, x, out):
     out[...] = 0
     for k in scratch.blocks():
         target = out[:, k]
-        product = namespace(dy).empty((spec.groups, k.stop - k.start, column(spec) // spec.groups), dy.dtype)
+        here = namespace(dy).empty((spec.groups, k.stop - k.start, column(spec) // spec.groups), dy.dtype)
         for tile, columns, y in scratch.tiles(k):
             for tap in taps(spec, tile):
                 tap.gather(x, tile, columns[:, tap.r, tap.s])
             y[...] = dy[tile.n, :, k, tile.p, tile.q].transpose(1, 2, 0, 3, 4)
-            namespace(dy).matmul(place_matrix(spec, y), place_matrix(spec, columns).transpose(0, 2, 1), out=product)
-            target += product.reshape(target.shape)
+            product(place_matrix(spec, y), place_matrix(spec, columns).transpose(0, 2, 1), here)
+            target += here.reshape(target.shape)

@@ -42,9 +42,9 @@ from minivgg.kernels.common.simd import (
     round_up,
     tile_columns,
 )
-from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_run
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 

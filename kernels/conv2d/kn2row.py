@@ -8,6 +8,7 @@ additions into the output.
 
 from minivgg.backend import namespace
 from minivgg.kernels.conv2d._places import ITERATION, by_group, largest, taps, tiles
+from minivgg.products import product
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
 
@@ -59,7 +60,7 @@ def output(spec, x, w, b, out):
         y[...] = 0 if b is None else b[:, None, None, None]
         for tap in taps(spec, tile):
             tap.gather(x, tile, seen)
-            y += (filters[tap.r, tap.s] @ matrix(spec, seen)).reshape(y.shape)
+            y += product(filters[tap.r, tap.s], matrix(spec, seen)).reshape(y.shape)
         out[tile.n, :, tile.p, tile.q] = y.transpose(1, 0, 2, 3)
 
 
@@ -71,7 +72,7 @@ def input_gradient(spec, dy, w, out):
     for tile, seen, y in scratch_tiles(spec, dy):
         y[...] = dy[tile.n, :, tile.p, tile.q].transpose(1, 0, 2, 3)
         for tap in taps(spec, tile):
-            namespace(dy).matmul(filters[tap.r, tap.s].transpose(0, 2, 1), matrix(spec, y), out=matrix(spec, seen))
+            product(filters[tap.r, tap.s].transpose(0, 2, 1), matrix(spec, y), matrix(spec, seen))
             tap.scatter(seen, tile, out)
 
 
@@ -83,5 +84,5 @@ def weight_gradient(spec, dy, x, out):
         y[...] = dy[tile.n, :, tile.p, tile.q].transpose(1, 0, 2, 3)
         for tap in taps(spec, tile):
             tap.gather(x, tile, seen)
-            total[tap.r, tap.s] += matrix(spec, y) @ matrix(spec, seen).transpose(0, 2, 1)
+            total[tap.r, tap.s] += product(matrix(spec, y), matrix(spec, seen).transpose(0, 2, 1))
     out[...] = total.reshape(spec.r, spec.s, spec.k, -1).transpose(2, 3, 0, 1)

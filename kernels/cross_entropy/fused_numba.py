@@ -10,8 +10,8 @@ import numpy
 from minivgg.kernels.common.exponential import exp
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import copies, writable
-from minivgg.kernels.common.threads import parallel_blocks
 from minivgg.kernels.softmax._rows import ITEM, LANES, largest, sum_of
+from minivgg.parallel import parallel_blocks
 from minivgg.registry import algorithm
 
 

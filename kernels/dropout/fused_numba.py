@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import copies, flat, writable
-from minivgg.kernels.common.threads import get_num_threads, parallel_blocks
+from minivgg.parallel import get_num_threads, parallel_blocks
 from minivgg.registry import algorithm
 
 CHUNK = 2048

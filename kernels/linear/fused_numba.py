@@ -14,8 +14,8 @@ from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
 from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, address, gemm_rows, lanes, round_up, tile_columns
-from minivgg.kernels.common.threads import parallel_blocks
 from minivgg.kernels.linear._thin import DOT_ROWS, WEIGHTS, dot, dots, dots_of_one_row, outer, outer_past_the_cache
+from minivgg.parallel import parallel_blocks
 from minivgg.registry import algorithm
 from minivgg.spec import LinearSpec
 

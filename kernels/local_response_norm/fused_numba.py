@@ -14,7 +14,7 @@ import numpy
 from minivgg.backend import is_channels_last
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import copies, writable
-from minivgg.kernels.common.threads import get_num_threads, parallel
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.registry import algorithm
 
 ITEM = 1 << 15

@@ -14,7 +14,7 @@ import numpy
 
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import copies, flat
-from minivgg.kernels.common.threads import parallel_blocks
+from minivgg.parallel import parallel_blocks
 from minivgg.registry import algorithm
 
 

@@ -15,9 +15,9 @@ import numpy
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import by_image
 from minivgg.kernels.common.simd import address, lanes
-from minivgg.kernels.common.threads import get_num_threads, parallel
 from minivgg.kernels.pool2d._rectangles import places, runs, windows, windows_over
 from minivgg.kernels.pool2d._windows import gradient_of_cell, largest_cell, scatter_to_cells
+from minivgg.parallel import get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Pool2dSpec
 

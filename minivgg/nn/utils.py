@@ -12,6 +12,7 @@ from minivgg.autograd import Tensor
 from minivgg.backend import Array, namespace
 from minivgg.errors import GraphError
 from minivgg.registry import formula, kernel
+from minivgg.threads import one_blas_thread
 
 
 class Scaling(NamedTuple):
@@ -42,7 +43,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     if not grads:
         return Tensor(numpy.zeros((), numpy.float32))
     xp = namespace(grads[0].array)
-    total = xp.linalg.norm(xp.stack([xp.linalg.norm(grad.array.reshape(-1), norm_type) for grad in grads]), norm_type)
+    with one_blas_thread():
+        total = xp.linalg.norm(xp.stack([xp.linalg.norm(grad.array.reshape(-1), norm_type) for grad in grads]), norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         raise GraphError("clip_grad_norm_", f"the norm of the gradients is {total}, which cannot be clipped")
     scale = float(max_norm / (total + 1e-6))

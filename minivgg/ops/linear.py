@@ -8,28 +8,29 @@ from collections.abc import Iterable
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import FLOATING, empty, namespace
+from minivgg.backend import FLOATING, empty
 from minivgg.errors import DtypeError, ShapeError
 from minivgg.ops.arguments import check_tensors, hint
+from minivgg.products import product
 from minivgg.registry import ErrorSample, Operation, Sample, formula, kernel
 from minivgg.spec import LinearSpec
 
 
 @formula("linear")
 def _linear(spec, x, w, b, y):
-    y[...] = x @ w.T
+    product(x, w.T, y)
     if b is not None:
         y += b
 
 
 @formula("linear_grad_input")
 def _linear_grad_input(spec, dy, w, dx):
-    namespace(dy).matmul(dy, w, out=dx)
+    product(dy, w, dx)
 
 
 @formula("linear_grad_weight")
 def _linear_grad_weight(spec, dy, x, dw):
-    namespace(dy).matmul(dy.T, x, out=dw)
+    product(dy.T, x, dw)
 
 
 class Linear(Function):

@@ -10,6 +10,7 @@ from minivgg.autograd import Function, Tensor, method
 from minivgg.errors import DtypeError, ShapeError
 from minivgg.ops.promotion import Operand, as_tensor, check_broadcast
 from minivgg.ops.reduce import sum_to
+from minivgg.products import product
 from minivgg.registry import ErrorSample, Operation, Sample
 
 
@@ -20,7 +21,7 @@ class MatMul(Function):
         need_a, need_b = self.needs_input_grad
         self.shapes = a.shape, b.shape
         self.save_for_backward(a if need_b else None, b if need_a else None)
-        return a @ b
+        return product(a, b)
 
     def backward(self, grad):
         a, b = self.saved_tensors

@@ -164,7 +164,7 @@ def check_workspace(algorithm: Algorithm, problem: Problem, dtype: Any, layout: 
 
 
 def check_threads(algorithm: Algorithm, problem: Problem, dtype: Any) -> None:
-    """A compiled kernel gives the same bits with any number of threads, and again. (NumPy's BLAS cuts its sums up by the number.)"""
+    """It gives the same bits with any number of threads, and again."""
     inputs = data(problem, dtype, "normal")
     before, seen = threads.get_num_threads(), set()
     try:
