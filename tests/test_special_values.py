@@ -109,6 +109,11 @@ def test_a_large_mean_does_not_cancel_a_small_spread():
     assert (x.var().item(), x.std().item()) == (1.0, 1.0)
 
 
+def test_the_spread_of_numbers_whose_squares_are_too_large_is_infinite():
+    x = minivgg.tensor([1e300, 1.0, -2e6, 1e19], dtype="float64")
+    assert (x.var().item(), x.std().item()) == (math.inf, math.inf)
+
+
 def test_nothing_to_reduce():
     def run(library):
         x = library.ones(0, 3, requires_grad=True)

@@ -76,7 +76,7 @@ def mix(words, first, last):  # pragma: no cover compiled
         total = (total ^ words[i]) * odd
         total = (total << left) | (total >> right)
     for j in range(WORDS):
-        total = (total ^ chains[j]) * odd
+        total = (total ^ (chains[j] * odd)) * odd  # not the chain itself: the same change in both would go unnoticed
         total = (total << left) | (total >> right)
     return total
 

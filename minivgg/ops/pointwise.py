@@ -140,6 +140,8 @@ def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> 
     if isinstance(min, float) or isinstance(max, float):
         input = _floating("clamp", input)
     elif input.dtype.kind == "b":
+        if not any(type(bound) is int for bound in (min, max)):
+            raise DtypeError("clamp", "takes numbers, got booleans")
         input = to(input, numpy.int64)
     check_fits("clamp", input.dtype, min, max)
     return Clamp.apply(input, min, max)
@@ -189,6 +191,7 @@ def _clamp_errors() -> Iterable[ErrorSample]:
     yield ErrorSample((numpy.zeros(2), numpy.zeros(2)), {}, DtypeError, "clamp: min and max are numbers; use maximum() and minimum() with tensors")
     yield ErrorSample((numpy.zeros(2, "uint8"), None, -2), {}, ArgumentError, "clamp: -2 does not fit into uint8")
     yield ErrorSample((numpy.zeros(2, "int8"), 200), {}, ArgumentError, "clamp: 200 does not fit into int8")
+    yield ErrorSample((numpy.zeros(2, "bool"), None, True), {}, DtypeError, "clamp: takes numbers, got booleans")
 
 
 Operation(exp, shapes="* -> *", samples=_samples(-2.0, 2.0), oracle=numpy.exp, torch="exp")

@@ -151,8 +151,9 @@ def _variance(operation: str, input: Tensor, dim: Dim, correction: float, keepdi
     axes = dims_of(operation, input.ndim, dim)
     count = _count(input, axes)
     centred = input - Sum.apply(input, axes, True) / count
-    rest = Sum.apply(centred, axes, keepdim)  # 0 but for the rounding of the mean, which is as large as the spread where the mean is 2²⁴ times larger
-    return (Sum.apply(centred * centred, axes, keepdim) - rest * rest / count) / max(count - correction, 0)
+    rest = Sum.apply(centred, axes, True)  # 0 but for the rounding of the mean, which is as large as the spread where the mean is 2²⁴ times larger
+    centred = centred - rest / count
+    return Sum.apply(centred * centred, axes, keepdim) / max(count - correction, 0)
 
 
 def _count(input: Tensor, axes: tuple[int, ...]) -> int:

@@ -103,6 +103,21 @@ def an_index_of_bytes(example: Example) -> bool:
     return any(isinstance(part, numpy.ndarray) and part.dtype == numpy.uint8 for part in parts)
 
 
+def a_slice_of_nothing(example: Example) -> bool:
+    parts = example.args[1] if isinstance(example.args[1], tuple) else example.args[1:]
+    return any(isinstance(part, slice) and 0 in example.args[0][tuple(parts[: i + 1])].shape for i, part in enumerate(parts) if _only_slices(parts[: i + 1]))
+
+
+def _only_slices(parts: Any) -> bool:
+    return all(isinstance(part, slice) for part in parts)
+
+
+def rows_or_columns_alike(example: Example) -> bool:
+    """Read from the same memory."""
+    x = example.args[0]
+    return any(stride == 0 and size > 1 for stride, size in zip(x.strides[-2:], x.shape[-2:], strict=True))
+
+
 def not_all_finite(example: Example) -> bool:
     return any(not numpy.isfinite(array).all() for array in example.arrays())
 
@@ -183,11 +198,15 @@ DIFFERENCES = [
     Difference("the mean of no cells is no number", REFUSED, "adaptive_avg_pool2d", "an input without rows or columns has no bins", no_elements),
     Difference("PyTorch does not look at indices where there are no elements", REFUSED, "gather", "index", no_elements),
     Difference("PyTorch does not look at indices where there are no elements", REFUSED, "getitem", "out of bounds", no_elements),
+    Difference("PyTorch does not look at indices where there are no elements", REFUSED, "getitem", "out of bounds", a_slice_of_nothing),
     Difference("of no classes, no target is one", REFUSED, LOSSES, "class", no_elements),
     Difference("PyTorch does not look at the window where there are no elements", REFUSED, "local_response_norm", "size must be", no_elements),
     Difference("PyTorch does not look at the gradient of no images", REFUSED, "conv2d_grad_weight", "grad_output expects shape", no_elements),
     # Numbers
     Difference("PyTorch divides by 0 in the gradient of a variance over dim=()", GRADIENTS, "var std", "", option("dim", 1, ())),
+    Difference("of equal sums, each rounded in its own way, any may be the largest of a window", GRADIENTS, "conv2d_relu", "", rows_or_columns_alike),
+    Difference("of an infinite filter and the padding some algorithms make nan, and another cell wins", GRADIENTS, "conv2d_relu", "", infinite_channels),
+    Difference("the spread of equal numbers is 0, without PyTorch's rounding", OUTPUTS, "var std", "[0", of_equal_numbers),
     Difference("the spread of equal numbers has no direction to grow in", GRADIENTS, "std", "", of_equal_numbers),
     Difference("beside infinity the mean has no correction, and what is left is nan", GRADIENTS, "var std", "nan", not_all_finite),
     Difference("an integer to a negative power is no integer; PyTorch says so of numbers alone", REFUSED, "pow", "is no integer", of_kinds("iub")),
@@ -205,5 +224,6 @@ DIFFERENCES = [
     Difference("PyTorch keeps strides in 32 bits", TAKEN, f"{CONVOLUTIONS} {POOLING}", "", a_huge_number),
     Difference("a view of more elements than any memory holds is refused", REFUSED, "expand", "more than any memory holds", a_huge_number),
     Difference("PyTorch computes a filter's span in 64 bits, where it overflows", REFUSED, CONVOLUTIONS, "the filter spans", a_huge_number),
+    Difference("PyTorch's number of elements overflows", REFUSED, CONVOLUTIONS, "more than any memory holds", a_huge_number),
     Difference("PyTorch's number of chunks overflows", TAKEN, "chunk", "split_size", a_huge_number),
 ]
