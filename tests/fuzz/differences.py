@@ -214,6 +214,7 @@ DIFFERENCES = [
     Difference("PyTorch takes a root for the power 0.5 alone, and its derivative is nan at -inf", GRADIENTS, "pow", "in PyTorch [nan", not_all_finite),
     Difference("a row whose target is ignored has no gradient, not even of infinity", GRADIENTS, "cross_entropy", "in PyTorch [nan", ignored_and_infinite),
     Difference("the sign of an infinite derivative at -0", GRADIENTS, "pow", "inf", a_minus_zero),
+    Difference("of no images, a channel without a deviation has the gradient 0 · nan", GRADIENTS, "batch_norm", "[nan], in PyTorch [0.]", no_elements),
     Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", GRADIENTS, "batch_norm", "", infinite_channels),
     Difference("PyTorch and minivgg take an infinite mean or weight out of their sums at other places", OUTPUTS, "batch_norm", "", infinite_channels),
     # What else is wanted here, or fails there

@@ -140,12 +140,12 @@ MUTANTS: list[Mutant] = [
     ),
     mutant(
         "the weight is used transposed", "linear", OPS + "linear:_linear_grad_input",
-        "matmul(dy, w, out=dx)", "matmul(dy, w.T, out=dx)",
+        "product(dy, w, dx)", "product(dy, w.T, dx)",
         lambda: call(F.linear, normal(2, 4), normal(4, 4), normal(4)), "transposed",
     ),
     mutant(
         "the weight gradient is averaged over the batch", "linear", OPS + "linear:_linear_grad_weight",
-        "matmul(dy.T, x, out=dw)", "matmul(dy.T / spec.n, x, out=dw)",
+        "product(dy.T, x, dw)", "product(dy.T / spec.n, x, dw)",
         lambda: call(F.linear, normal(3, 4), normal(2, 4), normal(2)), "missing scale",
     ),
     mutant(
