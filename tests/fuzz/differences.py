@@ -118,6 +118,11 @@ def rows_or_columns_alike(example: Example) -> bool:
     return any(stride == 0 and size > 1 for array in example.args[:2] for stride, size in zip(array.strides[-2:], array.shape[-2:], strict=True))
 
 
+def pads_nothing(example: Example) -> bool:
+    amounts = example.args[1] if len(example.args) > 1 else example.options["pad"]
+    return all(amount <= 0 for amount in amounts)
+
+
 def not_all_finite(example: Example) -> bool:
     return any(not numpy.isfinite(array).all() for array in example.arrays())
 
@@ -153,7 +158,7 @@ DIFFERENCES = [
     Difference("no dtype is converted in silence", REFUSED, "linear", "the same for all", of_several_dtypes),
     Difference("any and all give booleans of uint8, too", DTYPE, "any all", "bool, in PyTorch uint8"),
     Difference("PyTorch wraps numbers that do not fit around, in comparisons all, else negative ones of uint8", REFUSED, WRAPPED, "does not fit into"),
-    Difference("what does not fit is refused, although without amounts nothing is written", REFUSED, "pad", "does not fit into", option("pad", 1, ())),
+    Difference("what does not fit is refused, although without amounts nothing is written", REFUSED, "pad", "does not fit into", pads_nothing),
     Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, "clamp masked_fill pad", "to type float without overflow"),
     Difference("booleans are no numbers", REFUSED, "mse_loss", "must hold numbers, got bool"),
     Difference("PyTorch takes uint8 for booleans, and warns", REFUSED, "where masked_fill", "must be boolean, got uint8"),
