@@ -113,6 +113,9 @@ class Conv2dSpec:
                 input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
             )  # fmt: skip
         check_size("conv2d", self.output_shape, input=self.input_shape, padding=self.padding)
+        # A stride beyond the padded input is never taken: no algorithm shall set aside memory for it.
+        steps = min(self.stride[0], self.h + top + bottom), min(self.stride[1], self.w + left + right)
+        object.__setattr__(self, "stride", steps)
 
     @classmethod
     def of(

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import signal
 
 import devices
 import emulator
@@ -15,6 +16,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("ci")
 torch.set_num_threads(2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored; some tests press Ctrl-C
 
 examples = 0
 

@@ -154,3 +154,11 @@ def test_a_class_that_is_ruled_out_costs_nothing_where_it_is_not_the_target(name
     scores, target = numpy.array([[0.5, -numpy.inf, 2.0], [1.0, 0.0, -numpy.inf]]), numpy.array([2, 0])
     with minivgg.use_algorithm(**({"cross_entropy": name} if name else {})):
         agree(lambda t: F.cross_entropy(t, minivgg.tensor(target)), lambda t: torch.nn.functional.cross_entropy(t, torch.tensor(target)), [scores])
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])  # PyTorch's sum of no losses is nan
+def test_labels_are_smoothed_over_no_classes_too(reduction):
+    options = {"reduction": reduction, "label_smoothing": 0.3}
+    ours = F.cross_entropy(minivgg.zeros(0, 0, 4), minivgg.zeros(0, 4, dtype="int64"), **options)
+    theirs = torch.nn.functional.cross_entropy(torch.zeros(0, 0, 4), torch.zeros(0, 4, dtype=torch.int64), **options)
+    numpy.testing.assert_array_equal(ours.numpy(), theirs.numpy())

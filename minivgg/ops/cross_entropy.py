@@ -119,7 +119,7 @@ def cross_entropy(
     if not label_smoothing:
         return loss
     spread = reduce_loss(targets.mask(-_weighted(log_p, weight).sum(axis)), reduction, targets.count)
-    return loss * (1 - label_smoothing) + spread * (label_smoothing / input.shape[axis])
+    return loss * (1 - label_smoothing) + spread * (label_smoothing / max(input.shape[axis], 1))
 
 
 def _without_weights(input: Tensor, axis: int, targets: ClassTargets, reduction: str, label_smoothing: float) -> Tensor:
@@ -140,7 +140,7 @@ def _with_probabilities(input: Tensor, target: Tensor, weight: Any, ignore_index
         raise ArgumentError("cross_entropy", f"ignore_index {ignore_index} needs class indices, the target holds probabilities")
     axis = class_axis("cross_entropy", input)
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / input.shape[axis]
+        target = target * (1 - label_smoothing) + label_smoothing / max(input.shape[axis], 1)
     losses = -(_weighted(log_softmax(input, axis), weight) * target).sum(axis)
     return reduce_loss(losses, reduction, losses.numel())
 

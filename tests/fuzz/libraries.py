@@ -39,12 +39,12 @@ def ours(example: Example) -> Results | Exception:
 
 
 def theirs(example: Example) -> Results | Exception:
-    """What PyTorch makes of it, on copies."""
+    """What PyTorch makes of it, on copies in C order: of a filter in other memory its weight gradient can be wrong."""
     named = OPERATIONS[example.operation].torch
     call = COMPOSED.get(example.operation) or functools.reduce(getattr, str(named).split("."), torch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _run(call, example, lambda array: torch.tensor(numpy.array(array, array.dtype.newbyteorder("="))), torch.autograd.grad)
+        return _run(call, example, lambda array: torch.tensor(numpy.array(array, array.dtype.newbyteorder("="), order="C")), torch.autograd.grad)
 
 
 def _conv2d_relu(*args: Any, pool: Any = False, **options: Any) -> Any:
