@@ -74,7 +74,8 @@ def made_on(operation: str, device: Any) -> Iterator[Any]:
     """The array library of a device, whose functions make arrays there within the block."""
     place = read_device(operation, device)
     if place == "cpu":
-        yield numpy
+        with out_of_memory_named(operation):
+            yield numpy
     else:
         cupy = cupy_for(operation)
         with cupy.cuda.Device(int(place[5:])), out_of_memory_named(operation):

@@ -10,6 +10,7 @@ p q output row and column, r s filter row and column, g group.
 import math
 import re
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy
@@ -35,7 +36,7 @@ def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:
     """
     count = math.prod(max(size, 1) for size in shape)  # an axis of none does not make the others smaller
     if count > MOST_ELEMENTS:
-        raise ShapeError(operation, f"the result of shape {shape} would have {count:.1e} elements, more than any memory holds", **facts)
+        raise ShapeError(operation, f"the result of shape {shape} would have {Decimal(count):.1e} elements, more than any memory holds", **facts)
 
 
 def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:

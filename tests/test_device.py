@@ -71,9 +71,9 @@ MADE = [
     lambda d: minivgg.tensor([[1, 2], [3, 4]], device=d), lambda d: minivgg.tensor(2.5, device=d), lambda d: minivgg.full((2, 3), 7, device=d),
     lambda d: minivgg.zeros(2, 3, device=d), lambda d: minivgg.ones((2, 0), device=d), lambda d: minivgg.arange(1, 9, 2, device=d),
     lambda d: minivgg.linspace(0, 1, 5, device=d), lambda d: minivgg.eye(3, device=d), lambda d: minivgg.rand(3, 4, device=d),
-    lambda d: minivgg.randn(device=d), lambda d: minivgg.randn(5, dtype="float64", device=d), lambda d: minivgg.randint(9, (4,), device=d),
+    lambda d: minivgg.randn((), device=d), lambda d: minivgg.randn(5, dtype="float64", device=d), lambda d: minivgg.randint(9, (4,), device=d),
     lambda d: minivgg.randperm(7, device=d), lambda d: minivgg.ones_like(minivgg.zeros(3, device=d)), lambda d: minivgg.randn_like(minivgg.zeros(3, device=d)),
-    lambda d: minivgg.tensor(minivgg.ones(2, device=d)), lambda d: minivgg.as_tensor([1.0, 2.0], device=d),
+    lambda d: minivgg.tensor(minivgg.ones(2, device=d)), lambda d: minivgg.as_tensor([1.0, 2.0], device=d), lambda d: minivgg.arange(0, 1, 0.3, device=d),
 ]  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def test_dlpack_hands_every_question_on_to_the_array():
     """Streams, versions and copies are between the two libraries."""
     asked = {}
     array = numpy.ones(2).view(type("Recorder", (numpy.ndarray,), {"__dlpack__": lambda self, **options: asked.update(options) or "capsule"}))
-    assert minivgg.from_numpy(array).__dlpack__(stream=7, max_version=(1, 0), dl_device=(2, 0), copy=False) == "capsule"
+    assert minivgg.Tensor(array).__dlpack__(stream=7, max_version=(1, 0), dl_device=(2, 0), copy=False) == "capsule"
     assert asked == {"stream": 7, "max_version": (1, 0), "dl_device": (2, 0), "copy": False}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from minivgg.backend import FLOATING, Array
-from minivgg.errors import DtypeError, GraphError
+from minivgg.errors import ArgumentError, DtypeError, GraphError
 
 if TYPE_CHECKING:
     from minivgg.autograd.function import Function
@@ -50,8 +50,8 @@ class Tensor(Operators):
         self._base: Tensor | None = None  # what this is a view of
         self._made_at = 0  # recorded changes when the view was taken
         self._requires_grad = False
-        if requires_grad:
-            self.requires_grad = True
+        if requires_grad is not False:
+            self.requires_grad = requires_grad
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,6 +67,8 @@ class Tensor(Operators):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool | numpy.bool_):
+            raise ArgumentError("requires_grad", f"must be True or False, got {value!r}")
         if value and self.array.dtype not in FLOATING:
             raise DtypeError("requires_grad", f"only float32 and float64 carry a gradient, this tensor is {self.dtype}")
         if not value and self.grad_fn is not None:

@@ -67,7 +67,7 @@ class DataLoader:
 
     def draw_seed(self) -> int:
         """Draw the seed of the next pass."""
-        return int(numpy_generator(self.generator).integers(2**63))
+        return int(numpy_generator("DataLoader", self.generator).integers(2**63))
 
     def batches(self, seed: int, start: int = 0) -> Iterator[Any]:
         """The pass that belongs to ``seed``, from batch number ``start`` on.

@@ -20,7 +20,7 @@ import numpy
 from minivgg.autograd import Tensor
 from minivgg.backend import FLOATING, Array, namespace
 from minivgg.errors import ArgumentError, DtypeError, ShapeError
-from minivgg.random import numpy_generator
+from minivgg.random import default_generator
 
 _stream: ContextVar[numpy.random.Generator | None] = ContextVar("stream", default=None)
 
@@ -37,7 +37,7 @@ def drawing_from(stream: numpy.random.Generator) -> Iterator[None]:
 
 def random_stream() -> numpy.random.Generator:
     """Where a random transform draws its numbers from."""
-    return _stream.get() or numpy_generator(None)
+    return _stream.get() or default_generator.numpy
 
 
 class Compose:

@@ -39,7 +39,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """Numbers from the uniform distribution over [a, b)."""
 
     def draw(out: numpy.ndarray) -> None:
-        numpy_generator(generator).random(dtype=out.dtype, out=out)
+        numpy_generator("uniform_", generator).random(dtype=out.dtype, out=out)
         out *= b - a
         out += a
 
@@ -56,7 +56,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
     """
 
     def draw(out: numpy.ndarray) -> None:
-        numpy_generator(generator).standard_normal(dtype=out.dtype, out=out)
+        numpy_generator("normal_", generator).standard_normal(dtype=out.dtype, out=out)
         out *= std
         out += mean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy
@@ -68,12 +69,29 @@ def check_fits(operation: str, dtype: numpy.dtype, *numbers: float | None) -> No
             raise ArgumentError(operation, f"{number} does not fit into {dtype}")
 
 
+def read_number(operation: str, name: str, value: Any) -> bool | int | float:
+    """A Python number, from one of Python's, one of NumPy's, or a tensor without dimensions; integers fit into int64.
+
+    >>> read_number("full", "fill_value", numpy.float32(1.5))
+    1.5
+    """
+    number = value.item() if isinstance(value, numpy.generic) or (isinstance(value, Tensor) and not value.shape) else value
+    if not isinstance(number, bool | int | float):
+        raise ArgumentError(operation, f"{name} must be a number, got {value!r}")
+    if isinstance(number, int):
+        check_fits(operation, numpy.dtype("int64"), number)
+    return number
+
+
 def read_int(operation: str, name: str, value: Any) -> int:
     """A whole number; True, 1.0 and "1" are none.
 
     >>> read_int("flatten", "start_dim", numpy.int64(1))
     1
     """
-    if isinstance(value, bool | numpy.bool_) or not hasattr(value, "__index__"):
-        raise ArgumentError(operation, f"{name} must be an int, got {value!r}")
-    return int(value.__index__())
+    try:
+        if not isinstance(value, bool | numpy.bool_):
+            return int(operator.index(value))
+    except (TypeError, ValueError):  # the latter of a tensor with several numbers
+        pass
+    raise ArgumentError(operation, f"{name} must be an int, got {value!r}")

@@ -41,19 +41,17 @@ class Contiguous(Function):
 
 
 def read_dtype(operation: str, dtype: Any) -> numpy.dtype:
-    """A dtype from NumPy's types, their names, or Python's ``float``, ``int`` and ``bool`` (float32 and int64, as in PyTorch).
+    """A dtype from NumPy's types, their names, or Python's ``float``, ``int`` and ``bool`` (float64 and int64, as in PyTorch).
 
-    >>> read_dtype("to", "float64"), read_dtype("to", float)
-    (dtype('float64'), dtype('float32'))
+    >>> read_dtype("to", "float32"), read_dtype("to", float)
+    (dtype('float32'), dtype('float64'))
     """
-    if dtype is float:
-        return numpy.dtype("float32")
     try:
         result = numpy.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise ArgumentError(operation, f"{dtype!r} is no dtype; use minivgg.float32, 'float64', ...") from None
-    if result not in FLOATING and result != HALF and result.kind not in "iub":
-        raise DtypeError(operation, f"tensors hold float16, float32, float64, integers or booleans, not {result}")
+    if (result not in FLOATING and result != HALF and result.kind not in "iub") or not result.isnative:
+        raise DtypeError(operation, f"tensors hold float16, float32, float64, integers or booleans, not {result if result.isnative else result.str}")
     return result
 
 
