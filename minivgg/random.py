@@ -33,7 +33,7 @@ class Generator:
 
     def set_state(self, state: dict[str, Any]) -> Generator:
         """Go on from a state that ``get_state`` returned; of any other none is taken."""
-        bits = numpy.random.PCG64(0)
+        bits: Any = numpy.random.PCG64(0)
         try:
             bits.state = state
             if bits.state != state:

@@ -39,6 +39,25 @@ def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:
         raise ShapeError(operation, f"the result of shape {shape} would have {Decimal(count):.1e} elements, more than any memory holds", **facts)
 
 
+def _nearer(size: int, taps: int, outputs: int, stride: int, dilation: int, before: int, after: int) -> tuple[int, int, int]:
+    """A dilation and paddings with which each output reads the same places of the input, where the taps lie farther apart than the
+    input and the outputs are long: then one tap at most is ever inside, and the others may be anywhere outside.
+
+    >>> _nearer(8, 3, 8, 1, 9 * 10**18, 9 * 10**18, 9 * 10**18)  # padding="same": the tap in the middle
+    (16, 16, 16)
+    """
+    reach = (outputs - 1) * stride  # a tap that begins at place o reads o, o + stride, ..., o + reach
+    apart = size + reach + 1
+    if dilation <= apart or taps == 1:
+        return dilation, before, after
+    tap = -((before - reach) // -dilation)  # the first that does not end before the input
+    if tap == taps:  # none: all lie before it, and the last one stays
+        return apart, apart * (taps - 1) - (dilation * (taps - 1) - before), after
+    place = min(dilation * tap - before, size)
+    rows = apart * tap - place
+    return apart, rows, max(0, reach + apart * (taps - 1) + 1 - size - rows)
+
+
 def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
     """Read an int or a sequence of two ints, each at least ``minimum``.
 
@@ -114,7 +133,12 @@ class Conv2dSpec:
                 input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
             )  # fmt: skip
         check_size("conv2d", self.output_shape, input=self.input_shape, padding=self.padding)
-        # A stride beyond the padded input is never taken: no algorithm shall set aside memory for it.
+        # What lies beyond the input is not read: no algorithm shall set aside memory for a dilation or a stride that leads there.
+        high, top, bottom = _nearer(self.h, self.r, self.p, self.stride[0], self.dilation[0], top, bottom)
+        wide, left, right = _nearer(self.w, self.s, self.q, self.stride[1], self.dilation[1], left, right)
+        object.__setattr__(self, "dilation", (high, wide))
+        object.__setattr__(self, "padding", (top, bottom, left, right))
+        object.__setattr__(self, "span", (high * (self.r - 1) + 1, wide * (self.s - 1) + 1))
         steps = min(self.stride[0], self.h + top + bottom), min(self.stride[1], self.w + left + right)
         object.__setattr__(self, "stride", steps)
 
