@@ -150,7 +150,10 @@ class Pool:
 def _from_system(size: int) -> numpy.ndarray:
     if not hasattr(mmap, "MAP_PRIVATE"):
         return numpy.frombuffer(mmap.mmap(-1, size), numpy.uint8)
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # private: a forked process must have its own
+    try:
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # private: a forked process must have its own
+    except OSError as error:
+        raise MemoryError(f"unable to allocate {size / 2**20:,.0f} MiB ({error})") from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return numpy.frombuffer(memory, numpy.uint8)

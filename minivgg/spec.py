@@ -39,23 +39,32 @@ def check_size(operation: str, shape: tuple[int, ...], **facts: Any) -> None:
         raise ShapeError(operation, f"the result of shape {shape} would have {Decimal(count):.1e} elements, more than any memory holds", **facts)
 
 
-def _nearer(size: int, taps: int, outputs: int, stride: int, dilation: int, before: int, after: int) -> tuple[int, int, int]:
-    """A dilation and paddings with which each output reads the same places of the input, where the taps lie farther apart than the
-    input and the outputs are long: then one tap at most is ever inside, and the others may be anywhere outside.
+def _read_nearby(size: int, taps: int, dilation: int, outputs: int, stride: int, before: int, after: int) -> tuple[int, int, int, int]:
+    """The dilation, stride and paddings of one axis, those changed that lead far beyond the input, where nothing is read: no algorithm
+    shall set aside memory for that, or count to it. Outputs and what each of them reads stay the same."""
+    while True:
+        if dilation > size + (outputs - 1) * stride + 1:
+            dilation, before, after = _nearer(size, taps, dilation, outputs, stride, before)
+        elif stride > size + (taps - 1) * dilation + 1:
+            stride, before, after = _nearer(size, outputs, stride, taps, dilation, before)
+        else:
+            return dilation, stride, before, after
 
-    >>> _nearer(8, 3, 8, 1, 9 * 10**18, 9 * 10**18, 9 * 10**18)  # padding="same": the tap in the middle
+
+def _nearer(size: int, taps: int, step: int, outputs: int, stride: int, before: int) -> tuple[int, int, int]:
+    """A step between taps, and paddings, with which each output reads the same places of the input, if the taps lie farther apart
+    than the input and all outputs of one: then one tap at most is ever inside, and the others may be anywhere outside.
+
+    The places are o + p · stride + t · step, so taps and outputs may change their parts.
+
+    >>> _nearer(8, 3, 9 * 10**18, 8, 1, 9 * 10**18)  # padding="same": the tap in the middle
     (16, 16, 16)
     """
-    reach = (outputs - 1) * stride  # a tap that begins at place o reads o, o + stride, ..., o + reach
+    reach = (outputs - 1) * stride
     apart = size + reach + 1
-    if dilation <= apart or taps == 1:
-        return dilation, before, after
-    tap = -((before - reach) // -dilation)  # the first that does not end before the input
-    if tap == taps:  # none: all lie before it, and the last one stays
-        return apart, apart * (taps - 1) - (dilation * (taps - 1) - before), after
-    place = min(dilation * tap - before, size)
-    rows = apart * tap - place
-    return apart, rows, max(0, reach + apart * (taps - 1) + 1 - size - rows)
+    tap = -((before - reach) // -step)  # the first that is not before the input for every output
+    tap, place = (tap, min(tap * step - before, size)) if tap < taps else (taps - 1, -reach - 1)
+    return apart, apart * tap - place, max(0, reach + apart * (taps - 1 - tap) + place + 1 - size)
 
 
 def pair(operation: str, name: str, value: Any, minimum: int) -> Pair:
@@ -133,14 +142,20 @@ class Conv2dSpec:
                 input=self.input_shape, weight=self.weight_shape, padding=self.padding, dilation=self.dilation,
             )  # fmt: skip
         check_size("conv2d", self.output_shape, input=self.input_shape, padding=self.padding)
-        # What lies beyond the input is not read: no algorithm shall set aside memory for a dilation or a stride that leads there.
-        high, top, bottom = _nearer(self.h, self.r, self.p, self.stride[0], self.dilation[0], top, bottom)
-        wide, left, right = _nearer(self.w, self.s, self.q, self.stride[1], self.dilation[1], left, right)
-        object.__setattr__(self, "dilation", (high, wide))
-        object.__setattr__(self, "padding", (top, bottom, left, right))
-        object.__setattr__(self, "span", (high * (self.r - 1) + 1, wide * (self.s - 1) + 1))
-        steps = min(self.stride[0], self.h + top + bottom), min(self.stride[1], self.w + left + right)
-        object.__setattr__(self, "stride", steps)
+        sides = [
+            _read_nearby(size, taps, step, outputs, stride, *padding)
+            for size, taps, step, outputs, stride, padding in zip(
+                (self.h, self.w), (self.r, self.s), self.dilation, (self.p, self.q), self.stride, ((top, bottom), (left, right)), strict=True
+            )
+        ]
+        object.__setattr__(self, "dilation", tuple(side[0] for side in sides))
+        object.__setattr__(self, "stride", tuple(side[1] for side in sides))
+        object.__setattr__(self, "padding", (*sides[0][2:], *sides[1][2:]))
+        object.__setattr__(self, "span", (self.dilation[0] * (self.r - 1) + 1, self.dilation[1] * (self.s - 1) + 1))
+        rows, columns = self.h + sum(self.padding[:2]), self.w + sum(self.padding[2:])
+        if rows * columns > MOST_ELEMENTS:
+            facts = {"padding": (top, bottom, left, right), "stride": self.stride, "dilation": self.dilation}
+            raise ShapeError("conv2d", f"a padded input of {rows}x{columns} is more than any memory holds", **facts)
 
     @classmethod
     def of(

@@ -274,15 +274,25 @@ def test_im2col_takes_less_than_64_mib_even_in_foreign_memory(text):
         assert peak_bytes(lambda inputs=inputs, out=out, im2col=im2col: im2col.run(spec, *inputs, out)) < 64 << 20
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "implicit_gemm", "im2col", "kn2row", "fft", "loops"])
-def test_a_stride_beyond_the_image_takes_no_memory(algorithm):
+FAR = [  # what a call asks for, and what reads the same with numbers that PyTorch computes with
+    ({"stride": 2**62, "padding": 1}, {"stride": 100, "padding": 1}),
+    ({"stride": 2**61, "padding": 2**62}, {"stride": 50, "padding": 100}),
+    ({"stride": (2**39, 1), "padding": (2**40, 1)}, {"stride": (50, 1), "padding": (100, 1)}),
+    ({"dilation": (9 * 10**18, 2), "padding": "same"}, {"dilation": (50, 2), "padding": "same"}),
+    ({"dilation": 2**62, "padding": "same"}, {"dilation": 50, "padding": "same"}),
+]
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "implicit_gemm", "im2col", "kn2row", "fft", "loops", "reference"])
+@pytest.mark.parametrize(("far", "near"), FAR, ids=repr)
+def test_what_leads_beyond_the_image_takes_no_memory(algorithm, far, near):
     x, w = numpy.random.default_rng(0).standard_normal((2, 3, 7, 6)), numpy.random.default_rng(1).standard_normal((4, 3, 3, 3))
     with minivgg.use_algorithm(conv2d=algorithm):
         ours = [minivgg.tensor(array, requires_grad=True) for array in (x, w)]
-        y = minivgg.nn.functional.conv2d(*ours, stride=2**62, padding=1)
+        y = minivgg.nn.functional.conv2d(*ours, **far)
         y.sum().backward()
     theirs = [torch.tensor(array, requires_grad=True) for array in (x, w)]
-    truth = torch.nn.functional.conv2d(*theirs, stride=100, padding=1)
+    truth = torch.nn.functional.conv2d(*theirs, **near)
     truth.sum().backward()
     for got, expected in zip((y.detach(), *(t.grad for t in ours)), (truth.detach(), *(t.grad for t in theirs)), strict=True):
         numpy.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)

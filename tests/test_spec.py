@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minivgg.errors import ArgumentError, ShapeError
@@ -33,6 +33,27 @@ def test_output_size_is_pytorchs(spec):
     x = torch.nn.functional.pad(torch.zeros(spec.input_shape), (left, right, top, bottom))
     out = torch.conv2d(x, torch.zeros(spec.weight_shape), None, spec.stride, 0, spec.dilation, spec.groups)
     assert tuple(out.shape) == spec.output_shape
+
+
+axes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 60), st.integers(1, 60), st.integers(0, 130), st.integers(0, 130))
+
+
+@given(axis=axes)
+def test_what_leads_beyond_the_input_is_brought_near_and_reads_the_same(axis):
+    size, taps, dilation, stride, before, after = axis
+    assume(size + before + after > dilation * (taps - 1))
+    spec = Conv2dSpec(1, 1, size, 1, 1, taps, 1, (stride, 1), (before, after, 0, 0), (dilation, 1))
+    outputs = (size + before + after - dilation * (taps - 1) - 1) // stride + 1
+
+    def read(stride, dilation, before):
+        places = [[p * stride + t * dilation - before for t in range(taps)] for p in range(outputs)]
+        return [[place if 0 <= place < size else None for place in row] for row in places]
+
+    assert spec.p == outputs == (size + sum(spec.padding[:2]) - spec.span[0]) // spec.stride[0] + 1
+    assert read(spec.stride[0], spec.dilation[0], spec.padding[0]) == read(stride, dilation, before)
+    assert spec.dilation[0] <= max(1, size + (outputs - 1) * spec.stride[0] + 1)
+    assert spec.stride[0] <= size + spec.span[0]
+    assert Conv2dSpec(*[getattr(spec, field.name) for field in dataclasses.fields(spec) if field.init]) == spec
 
 
 @given(spec=specs())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from fuzz.calls import CALLS
+from fuzz.compare import SPREADING
 from fuzz.example import Example
 
 REFUSED, TAKEN = "refused, PyTorch takes it", "taken, PyTorch refuses it"
@@ -105,12 +106,15 @@ def an_index_of_bytes(example: Example) -> bool:
 
 
 def a_slice_of_nothing(example: Example) -> bool:
-    parts = example.args[1] if isinstance(example.args[1], tuple) else example.args[1:]
-    return any(isinstance(part, slice) and 0 in example.args[0][tuple(parts[: i + 1])].shape for i, part in enumerate(parts) if _only_slices(parts[: i + 1]))
-
-
-def _only_slices(parts: Any) -> bool:
-    return all(isinstance(part, slice) for part in parts)
+    """One slice of the index leaves nothing of its axis."""
+    x, parts = example.args[0], example.args[1] if isinstance(example.args[1], tuple) else example.args[1:]
+    taken = [getattr(part, "ndim", 1) if str(getattr(part, "dtype", "")) == "bool" else 0 if part is None or part is ... else 1 for part in parts]
+    axis = 0
+    for part, count in zip(parts, taken, strict=True):
+        if isinstance(part, slice) and axis < x.ndim and not len(range(*part.indices(x.shape[axis]))):
+            return True
+        axis += x.ndim - sum(taken) if part is ... else count
+    return False
 
 
 def rows_or_columns_alike(example: Example) -> bool:
@@ -129,6 +133,11 @@ def not_all_finite(example: Example) -> bool:
 
 def ignored_and_infinite(example: Example) -> bool:
     return not_all_finite(example) and bool((example.args[1] == example.options.get("ignore_index", -100)).any())
+
+
+def at_a_kink(example: Example) -> bool:
+    """A bias of 0, which is all that an output has whose window lies in the padding: rounded, it lies on either side."""
+    return (example.algorithm or "fft") in SPREADING and len(example.arrays()) > 2 and bool((example.arrays()[2] == 0).any())
 
 
 def infinite_channels(example: Example) -> bool:
@@ -210,6 +219,7 @@ DIFFERENCES = [
     # Numbers
     Difference("PyTorch divides by 0 in the gradient of a variance over dim=()", GRADIENTS, "var std", "", option("dim", 1, ())),
     Difference("of equal sums, each rounded in its own way, any may be the largest of a window", GRADIENTS, "conv2d_relu", "", rows_or_columns_alike),
+    Difference("beside padding alone, a bias of 0 is at a ReLU's kink, and these algorithms round it", GRADIENTS, "conv2d_relu", "number 2", at_a_kink),
     Difference("of an infinite filter and the padding some algorithms make nan, and another cell wins", GRADIENTS, "conv2d_relu", "", infinite_channels),
     Difference("the spread of equal numbers is 0, without PyTorch's rounding", OUTPUTS, "var std", "[0", of_equal_numbers),
     Difference("the spread of equal numbers has no direction to grow in", GRADIENTS, "std", "", of_equal_numbers),
