@@ -56,8 +56,10 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     if array.dtype.kind not in "fiub" or too_large or (of_python and _is_rounded(array, data)):
         raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
     wanted = read_dtype("tensor", (inferred or array.dtype.newbyteorder("=")) if dtype is None else dtype)
-    if isinstance(data, int | float | list | tuple) and array.size and wanted.kind in "iu":
+    if array.size and array.dtype != wanted and wanted.kind in "iu":
         check_fits("tensor", wanted, array.min(), array.max())
+        if array.dtype.kind == "f":  # which need not hold the integers beside the others in a list
+            array = numpy.array(plain, wanted)
     with numpy.errstate(over="ignore"):  # too large a number is infinite, as everywhere
         return Tensor(moved(array.astype(wanted, copy=False), place, "tensor"), requires_grad)
 
@@ -247,13 +249,13 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: An
     first, last, by = _finite("arange", start=start, end=end, step=step)
     whole = all(isinstance(number, int) for number in (first, last, by))
     wanted = _of_numbers("arange", _dtype("arange", dtype, OF_PYTHON["i" if whole else "f"]))
+    if (last - first) * math.copysign(1, by) < 0:
+        raise ArgumentError("arange", f"step {step} leads away from end {end}, starting at {start}")
     if wanted.kind != "f":
         first, last, by = (int(number) for number in (first, last, by))
         check_fits("arange", COUNTING, first, last, by)
     if by == 0:
         raise ArgumentError("arange", "step must not be 0" + (f", as {step} is in {wanted}" if step else ""))
-    if (last - first) * math.copysign(1, by) < 0:
-        raise ArgumentError("arange", f"step {step} leads away from end {end}, starting at {start}")
     if abs(last - first) / abs(by) > MOST_ELEMENTS:
         raise ShapeError("arange", f"from {start} to {end} in steps of {step} there are more numbers than any memory holds")
     count = -((first - last) // by) if wanted.kind != "f" else math.ceil((last - first) / by)

@@ -40,7 +40,7 @@ MADE = [
     lambda library: library.randint(0, 1, size=(2,), dtype=library.float32), lambda library: library.randint(256, (0,), dtype=library.uint8),
     lambda library: library.randint(2, (0,), dtype=bool), lambda library: library.randperm(0), lambda library: library.randperm(numpy.int64(1)),
     lambda library: library.tensor([1, 2**63 - 1]), lambda library: library.tensor([1.0, 2**63]), lambda library: library.tensor([255], dtype=library.uint8),
-    lambda library: library.tensor([1.9, -0.5], dtype=library.int64),
+    lambda library: library.tensor([1.9, -0.5], dtype=library.int64), lambda library: library.tensor([2**53 + 1, 0.5], dtype=library.int64),
 ]  # fmt: skip
 
 
@@ -169,6 +169,7 @@ REFUSED = [
     ("tensor([1, 2**63])", DtypeError, "tensor: takes numbers and lists of numbers that fit into int64, got list of float64"),
     ("tensor([300], dtype='uint8')", ArgumentError, "tensor: 300 does not fit into uint8"),
     ("tensor([0.0, math.nan], dtype=int)", ArgumentError, "tensor: nan does not fit into int64"),
+    ("tensor(numpy.array([1e300]), dtype='int64')", ArgumentError, "tensor: 1e+300 does not fit into int64"),
     ("tensor([2**63], dtype='int64')", ArgumentError, "tensor: 9223372036854775808 does not fit into int64"),
     ("tensor(nested(65))", ArgumentError, "tensor: the lists are nested more than 64 deep"),
     ("from_dlpack(3)", DtypeError, "from_dlpack: takes what has __dlpack__, as other libraries' tensors do, got int"),

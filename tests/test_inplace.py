@@ -29,6 +29,27 @@ def in_place_changes_enter_the_graph(library):
 
 
 @programs.returns
+def a_factor_that_requires_a_gradient(library):
+    x, w, v = leaf(library, 1.0, -2.0, 3.0), leaf(library, 2.0), leaf(library, 4.0, 0.5, 2.0)
+    y = x * 1
+    y.mul_(w).div_(v)
+    y *= v
+    constant = library.tensor([1.0, 2.0, 3.0], dtype=library.float64)
+    constant.mul_(w)
+    (y * y + constant).sum().backward()
+    return [y, x.grad, w.grad, v.grad]
+
+
+@programs.returns
+def filled_with_a_tensor(library):
+    x, w = leaf(library, 1.0, 2.0), library.tensor(3.0, dtype=library.float64, requires_grad=True)
+    y = x * 1
+    y.fill_(w)
+    (y * y).sum().backward()
+    return [y, x.grad, w.grad]
+
+
+@programs.returns
 def a_constant_becomes_part_of_the_graph(library):
     x = leaf(library, 1.0, 2.0)
     out = library.zeros(2, 2, dtype=library.float64)

@@ -101,7 +101,7 @@ def test_softmax_casts_where_it_is_told_to():
 def test_dropout_multiplies_by_a_constant_mask(shape, p, seed, numbers):
     """Its derivatives are those of PyTorch's ``x · mask``, where the mask is what it makes of ones."""
     x = numpy.asarray(numpy.random.default_rng(numbers).standard_normal(shape))
-    factor = F.dropout(minivgg.ones(*shape, dtype="float64"), p, seed=seed).array
+    factor = F.dropout(minivgg.ones(shape, dtype="float64"), p, seed=seed).array
     allowed = [1.0] if p == 0 else [0.0, 1 / (1 - p)] if p < 1 else [0.0]
     assert numpy.isin(factor, allowed).all()
     if p:

@@ -4,6 +4,7 @@ import collections
 import copy
 import math
 import pickle
+import warnings
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import minivgg
 from minivgg import nn
+from minivgg.errors import DtypeError
 
 # Text -----------------------------------------------------------------------------------------------------------------
 
@@ -155,6 +157,16 @@ def test_dropout_follows_the_mode():
         (lambda: nn.Conv2d(3, 8, 3, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1, got 2"),
         (lambda: nn.Conv2d(3, 8, 3, padding="full"), "Conv2d: padding must be an int, a pair, 'same' or 'valid', got 'full'"),
         (lambda: nn.Conv2d(3, 8, 0), "Conv2d: kernel_size must be at least 1, got 0"),
+        (lambda: nn.Conv2d(1, 2, 1, groups=[2]), "Conv2d: groups must be an int, got [2]"),
+        (lambda: nn.Conv2d(2.0, 2, 1), "Conv2d: in_channels must be an int, got 2.0"),
+        (lambda: nn.Conv2d(2, 2, 1, bias="x"), "Conv2d: bias must be True or False, got 'x'"),
+        (lambda: nn.Conv2d(2, 2**62, 1), "empty: the result of shape (4611686018427387904, 2, 1, 1) would have 9.2e+18 elements, more than any memory holds"),
+        (lambda: nn.Linear(2, "3"), "Linear: out_features must be an int, got '3'"),
+        (lambda: nn.Dropout("x"), "Dropout: p must be a finite number, got 'x'"),
+        (lambda: nn.functional.dropout(minivgg.ones(2), None), "dropout: p must be a finite number, got None"),
+        (lambda: minivgg.ones(2).fill_("3"), "fill_: value must be a number, got '3'"),
+        (lambda: minivgg.ones(2).fill_([2]), "fill_: value must be a number, got [2]"),
+        (lambda: minivgg.ones(2).fill_(minivgg.ones(1)), "fill_: value must be a number or a tensor without dimensions, got shape (1,)"),
         (lambda: nn.Dropout(1.5), "Dropout: p must lie in [0, 1], got 1.5"),
         (lambda: nn.ZeroPad2d((1, 2)), "ZeroPad2d: padding must be an int or (left, right, top, bottom), got (1, 2)"),
         (lambda: nn.BatchNorm2d(3)(minivgg.zeros(2, 3)), "BatchNorm2d: expects 4 dimensions, got 2 (input (2, 3))"),
@@ -173,6 +185,21 @@ def test_what_cannot_be_is_refused(build, text):
     with pytest.raises(ValueError) as error:  # noqa: PT011 the text is compared in full
         build()
     assert str(error.value) == text
+
+
+def test_text_is_no_number_and_is_not_written_as_one():
+    x = minivgg.zeros(2)
+    for write in (lambda: x.copy_("3"), lambda: x.__setitem__(0, "3"), lambda: x.copy_([[1], [2, 3]]), lambda: x.copy_(1j)):
+        with pytest.raises(DtypeError, match=r"takes tensors, arrays and numbers, got (str|list|complex)"):
+            write()
+    assert x.tolist() == [0.0, 0.0]
+
+
+def test_a_layer_without_inputs_adds_its_bias():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = nn.Linear(0, 2)
+    assert layer(minivgg.zeros(3, 0)).tolist() == [layer.bias.tolist()] * 3
 
 
 # Initialisation -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minivgg
-from minivgg.errors import ArgumentError, GraphError, ShapeError
+from minivgg.errors import ArgumentError, DtypeError, GraphError, ShapeError
 from minivgg.nn.utils import clip_grad_norm_
 from minivgg.optim import SGD, Adam, AdamW, RMSprop
 
@@ -230,6 +231,31 @@ def test_options_switched_on_later():
     assert_equal_parameters(ours, theirs)
 
 
+@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW, RMSprop])
+def test_a_gradient_of_another_parameter_is_refused(optimizer):
+    """NumPy would broadcast it."""
+    for gradient, error, text in (
+        (minivgg.ones(1, 3), ShapeError, r"parameter 0 of a group has shape \(2, 3\), its gradient \(1, 3\)$"),
+        (minivgg.ones(2, 3, dtype="float64"), DtypeError, "parameter 0 of a group is float32, its gradient float64$"),
+    ):
+        p = minivgg.ones(2, 3, requires_grad=True)
+        p.grad = gradient
+        with pytest.raises(error, match=f"^{optimizer.__name__}: {text}"):
+            optimizer([p], lr=0.1).step()
+        assert p.tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW, RMSprop])
+def test_numbers_beyond_the_largest_are_infinite_without_a_warning(optimizer):
+    p = minivgg.tensor([3e38, math.nan, 1.0], requires_grad=True)
+    p.grad = minivgg.tensor([3e38, 1.0, math.inf])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            optimizer([p], lr=1e10, weight_decay=1e10).step()
+    assert not any(map(math.isfinite, p.tolist()))
+
+
 def test_refusals():
     p, q = minivgg.ones(2, requires_grad=True), minivgg.ones(3, requires_grad=True)
     for make, text in [
@@ -250,6 +276,13 @@ def test_refusals():
         (lambda: SGD([p], weight_decay=-0.1), "SGD: weight_decay must be at least 0, got -0.1"),
         (lambda: SGD([p], nesterov=True), "SGD: nesterov needs momentum and no dampening, got momentum 0, dampening 0"),
         (lambda: Adam([p], betas=(0.9, 1.0)), "Adam: betas must be two numbers in [0, 1), got (0.9, 1.0)"),
+        (lambda: SGD([p], lr="0.1"), "SGD: lr must be a number, got '0.1'"),
+        (lambda: SGD([p], momentum=True), "SGD: momentum must be a number, got True"),
+        (lambda: SGD([p], dampening=None), "SGD: dampening must be a number, got None"),
+        (lambda: SGD([p], maximize=1), "SGD: maximize must be True or False, got 1"),
+        (lambda: Adam([p], betas=3), "Adam: betas must be two numbers in [0, 1), got 3"),
+        (lambda: Adam([p], betas=("a", 0.5)), "Adam: betas must be two numbers in [0, 1), got ('a', 0.5)"),
+        (lambda: RMSprop([p], centered="x"), "RMSprop: centered must be True or False, got 'x'"),
         (lambda: AdamW([p], eps=-1), "AdamW: eps must be at least 0, got -1"),
         (lambda: RMSprop([p], alpha=-1), "RMSprop: alpha must be at least 0, got -1"),
         (lambda: SGD([p]).load_state_dict(SGD([p, q]).state_dict()), "SGD: the saved groups hold [2] parameters, this optimiser's [1]"),

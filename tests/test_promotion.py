@@ -135,7 +135,7 @@ def test_numbers_that_do_not_fit_are_refused_wherever_they_are_written():
     x = minivgg.zeros(2, dtype="uint8")
     with pytest.raises(OperationError, match=r"^setitem: 300 does not fit into uint8$"):
         x[0] = 300
-    with pytest.raises(OperationError, match=r"^copy_: -1 does not fit into uint8$"):
+    with pytest.raises(OperationError, match=r"^fill_: -1 does not fit into uint8$"):
         x.fill_(-1)
     with pytest.raises(OperationError, match=r"^clamp_: 256 does not fit into uint8$"):
         x.clamp_(256)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minivgg.autograd import Tensor
-from minivgg.errors import ArgumentError
 from minivgg.nn import functional as F
 from minivgg.nn.module import Module
+from minivgg.ops.arguments import check_probability
 
 
 class ReLU(Module):
@@ -55,8 +55,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError("Dropout", f"p must lie in [0, 1], got {p}")
+        check_probability("Dropout", "p", p)
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:

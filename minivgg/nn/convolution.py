@@ -12,6 +12,7 @@ from minivgg.nn import functional as F
 from minivgg.nn import init
 from minivgg.nn.module import Module
 from minivgg.nn.parameter import Parameter
+from minivgg.ops.arguments import check_flags, read_int
 from minivgg.spec import pair
 
 
@@ -31,6 +32,9 @@ class Conv2d(Module):
         groups: int = 1, bias: bool = True, *, device: Any = None, dtype: Any = "float32",
     ) -> None:  # fmt: skip
         super().__init__()
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
+        in_channels, out_channels, groups = (read_int("Conv2d", name, value) for name, value in sizes.items())
+        check_flags("Conv2d", bias=bias)
         if groups < 1 or in_channels < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
             raise ArgumentError("Conv2d", f"groups must divide both numbers of channels, got {in_channels} in, {out_channels} out, groups {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups

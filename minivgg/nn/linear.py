@@ -11,6 +11,7 @@ from minivgg.nn import functional as F
 from minivgg.nn import init
 from minivgg.nn.module import Module
 from minivgg.nn.parameter import Parameter
+from minivgg.ops.arguments import check_flags, read_int
 
 
 class Linear(Module):
@@ -25,7 +26,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32") -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features = read_int("Linear", "in_features", in_features), read_int("Linear", "out_features", out_features)
+        check_flags("Linear", bias=bias)
         self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
         self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
@@ -34,7 +36,7 @@ class Linear(Module):
         """Draw weight and bias anew."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain of √(1/3), so that the bound is 1/√fan-in
         if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features)
+            bound = 1 / math.sqrt(max(self.in_features, 1))
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:

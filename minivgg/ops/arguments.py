@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -46,11 +47,23 @@ def check_flags(operation: str, **flags: Any) -> None:
             raise ArgumentError(operation, f"{name} must be True or False, got {value!r}")
 
 
+def is_number(value: Any) -> bool:
+    """A real number of Python or NumPy; booleans are none."""
+    return isinstance(value, int | float | numpy.integer | numpy.floating) and not isinstance(value, bool)
+
+
 def check_numbers(operation: str, **numbers: Any) -> None:
     """Each is a finite Python or NumPy number."""
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | numpy.number) or not numpy.isfinite(value):
+        if not is_number(value) or not -math.inf < value < math.inf:
             raise ArgumentError(operation, f"{name} must be a finite number, got {value!r}")
+
+
+def check_probability(operation: str, name: str, value: Any) -> None:
+    """A number from 0 to 1."""
+    check_numbers(operation, **{name: value})
+    if not 0 <= value <= 1:
+        raise ArgumentError(operation, f"{name} must lie in [0, 1], got {value}")
 
 
 def check_fits(operation: str, dtype: numpy.dtype, *numbers: float | None) -> None:

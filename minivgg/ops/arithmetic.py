@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 
 import numpy
 
-from minivgg.autograd import Function, Tensor, method
+from minivgg.autograd import Function, Tensor, is_grad_enabled, method
 from minivgg.errors import DtypeError, ShapeError
 from minivgg.ops.arguments import check_tensors
+from minivgg.ops.cast import clone
 from minivgg.ops.inplace import copy_, in_place
 from minivgg.ops.promotion import KINDS, Operand, operands
 from minivgg.ops.reduce import sum_to
@@ -144,6 +145,8 @@ def _in_place(function: Callable[..., Tensor], node: type[Function]) -> Callable
         a, b = operands(name, input, other if alpha == 1 else mul(other, alpha), floating=node is Div)
         if KINDS[a.dtype.kind] > KINDS[input.dtype.kind]:
             raise DtypeError(name, f"the result would be {a.dtype}, which does not fit in a tensor of {input.dtype}")
+        if a is input and node in (Mul, Div) and b.requires_grad and is_grad_enabled():
+            a = clone(input)  # whose derivative is the old value
         return in_place(node, input, b) if a is input else copy_(input, node.apply(a, b))
 
     overwrite.__name__ = overwrite.__qualname__ = name

@@ -11,7 +11,7 @@ import numpy
 from minivgg.autograd import Function, Tensor
 from minivgg.backend import empty, empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError
-from minivgg.ops.arguments import check_flags, check_floating
+from minivgg.ops.arguments import check_flags, check_floating, check_probability
 from minivgg.ops.inplace import in_place
 from minivgg.random import default_generator
 from minivgg.registry import ErrorSample, Operation, Sample, algorithms, formula, kernel
@@ -102,8 +102,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     """
     check_floating("dropout", input)
     check_flags("dropout", training=training, inplace=inplace)
-    if not 0 <= p <= 1:
-        raise ArgumentError("dropout", f"p must lie in [0, 1], got {p}")
+    check_probability("dropout", "p", p)
     if seed is not None and not 0 <= seed < 2**64:
         raise ArgumentError("dropout", f"seed must lie in [0, 2**64), got {seed}")
     if not training or p == 0:

@@ -7,6 +7,7 @@ from typing import Any
 from minivgg.autograd import Function, Tensor, is_grad_enabled, method
 from minivgg.backend import is_writeable
 from minivgg.errors import GraphError, ShapeError
+from minivgg.ops.arguments import check_fits, check_tensors, read_number
 from minivgg.ops.cast import to
 from minivgg.ops.hooks import forget_retained, retain_grad
 from minivgg.ops.promotion import as_tensor, check_broadcast
@@ -79,13 +80,20 @@ def copy_(input: Tensor, source: Any) -> Tensor:
 
 @method()
 def fill_(input: Tensor, value: float) -> Tensor:
-    """Overwrite every element with a number.
+    """Overwrite every element with a number, or with that in a tensor without dimensions, which gets the sum of the gradients.
 
     >>> import minivgg
     >>> minivgg.zeros(2).fill_(3)
     tensor([3., 3.])
     """
-    return copy_(input, value)
+    check_tensors("fill_", input=input)
+    if isinstance(value, Tensor):
+        if value.shape:
+            raise ShapeError("fill_", f"value must be a number or a tensor without dimensions, got shape {value.shape}")
+        return copy_(input, value)
+    number = read_number("fill_", "value", value)
+    check_fits("fill_", input.dtype, number)
+    return copy_(input, number)
 
 
 @method()

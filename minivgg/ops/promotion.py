@@ -39,7 +39,16 @@ def as_tensor(value: Operand, like: Tensor | None = None, operation: str = "tens
     dtype = like.dtype if like is not None and isinstance(value, bool | int | float) else None
     if dtype is not None:
         check_fits(operation, dtype, value)
-    return Tensor(numpy.asarray(value, dtype=dtype) if xp is numpy else xp.full((), value, dtype))  # not a copy from the host
+    if xp is not numpy:
+        return Tensor(xp.full((), value, dtype))  # not a copy from the host
+    try:
+        with numpy.errstate(over="ignore"):  # too large a number is infinite
+            array = numpy.asarray(value, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}: {error}") from None
+    if array.dtype.kind not in KINDS:
+        raise DtypeError(operation, f"takes tensors, arrays and numbers, got {type(value).__name__}")
+    return Tensor(array)
 
 
 def operands(operation: str, a: Operand, b: Operand, floating: bool = False) -> tuple[Tensor, Tensor]:

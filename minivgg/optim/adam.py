@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from minivgg.backend import Array, namespace
 from minivgg.errors import ArgumentError
+from minivgg.ops.arguments import is_number
 from minivgg.optim.optimizer import Optimizer, Parameters, buffers
 from minivgg.registry import formula, kernel
 
@@ -69,13 +70,15 @@ class Adam(Optimizer):
         self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
         amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize})
 
     def check(self, options: dict[str, Any]) -> None:
         self.check_at_least_0(options, "lr", "eps", "weight_decay")
+        self.check_flags(options, "amsgrad", "maximize")
         betas = options["betas"]
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ArgumentError(self.name, f"betas must be two numbers in [0, 1), got {betas}")
+        if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
+            raise ArgumentError(self.name, f"betas must be two numbers in [0, 1), got {betas!r}")
+        options["betas"] = tuple(betas)
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * options["amsgrad"]

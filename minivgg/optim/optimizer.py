@@ -13,7 +13,8 @@ from minivgg.autograd import Tensor, enable_grad, no_grad
 from minivgg.backend import Array, device_of, namespace
 from minivgg.capture import current
 from minivgg.device import moved
-from minivgg.errors import ArgumentError, ShapeError, UnsupportedError
+from minivgg.errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
+from minivgg.ops.arguments import check_flags, is_number
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors; or groups ``{"params": tensors, "lr": 0.1, ...}``, where options left out take the optimiser's defaults."""
@@ -76,8 +77,23 @@ class Optimizer:
 
     def check_at_least_0(self, options: dict[str, Any], *names: str) -> None:
         for name in names:
+            self.check_number(options, name)
             if not options[name] >= 0:
                 raise ArgumentError(self.name, f"{name} must be at least 0, got {options[name]}")
+
+    def check_number(self, options: dict[str, Any], name: str) -> None:
+        if not is_number(options[name]):
+            raise ArgumentError(self.name, f"{name} must be a number, got {options[name]!r}")
+
+    def check_flags(self, options: dict[str, Any], *names: str) -> None:
+        check_flags(self.name, **{name: options[name] for name in names})
+
+    def _check_gradient(self, i: int, p: Tensor, grad: Tensor) -> None:
+        """Broadcast into the parameter it would be another's."""
+        if grad.shape != p.shape:
+            raise ShapeError(self.name, f"parameter {i} of a group has shape {p.shape}, its gradient {grad.shape}")
+        if grad.dtype != p.dtype:
+            raise DtypeError(self.name, f"parameter {i} of a group is {p.dtype}, its gradient {grad.dtype}")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with ``set_to_none=False`` fill them with zeros."""
@@ -98,10 +114,12 @@ class Optimizer:
             for group in self.param_groups:
                 # a NumPy scalar, unlike a Python number, would turn float32 arrays into float64
                 options = {name: value.item() if isinstance(value, numpy.generic) else value for name, value in group.items()}
-                for p in group["params"]:
+                for i, p in enumerate(group["params"]):
                     if p.grad is not None:
+                        self._check_gradient(i, p, p.grad)
                         numbers = _numbers(self.state[p])
-                        self.update(p.array, p.grad.array, self.state[p], options)
+                        with numpy.errstate(all="ignore"):  # nan and infinity go their way
+                            self.update(p.array, p.grad.array, self.state[p], options)
                         if current.capture is not None and _numbers(self.state[p]) != numbers:
                             problem = "counts its steps on the host, and in a graph the count would stand still; call step() after the graph, not in it"
                             raise UnsupportedError(self.name, problem)

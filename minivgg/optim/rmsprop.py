@@ -73,6 +73,7 @@ class RMSprop(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         self.check_at_least_0(options, "lr", "alpha", "eps", "weight_decay", "momentum")
+        self.check_flags(options, "centered", "maximize")
 
     def update(self, param: Array, grad: Array, state: dict[str, Any], options: dict[str, Any]) -> None:
         (v,) = buffers(state, ["square_avg"], param)

@@ -70,6 +70,8 @@ class SGD(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         self.check_at_least_0(options, "lr", "momentum", "weight_decay")
+        self.check_flags(options, "nesterov", "maximize")
+        self.check_number(options, "dampening")
         if options["nesterov"] and (not options["momentum"] or options["dampening"]):
             raise ArgumentError(self.name, f"nesterov needs momentum and no dampening, got momentum {options['momentum']}, dampening {options['dampening']}")
 

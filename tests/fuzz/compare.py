@@ -15,17 +15,20 @@ import numpy
 from fuzz.example import Example
 from fuzz.libraries import MANY, Results, theirs
 
-TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
+TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 2e-2}
 """Largest difference of sums, relative to the largest number that goes in."""
 
-ROUNDINGS = {"float64": 1e-13, "float32": 2e-6}
+ROUNDINGS = {"float64": 1e-13, "float32": 2e-6, "float16": 2e-3}
 """Largest difference where nothing is added up, relative to the element itself."""
 
 MOVES = {"clone", "contiguous", "reshape", "flatten", "permute", "transpose", "t", "squeeze", "unsqueeze", "expand", "cat", "stack", "split", "chunk"}
 MOVES |= {"unbind", "getitem", "gather", "pad", "where", "masked_fill", "max", "min", "max_pool2d", "adaptive_max_pool2d"}
+MOVES |= {"zeros", "ones", "full", "full_like", "zeros_like", "ones_like", "eye", "tensor", "copy_", "fill_", "zero_", "clamp_", "relu_", "setitem"}
+MOVES |= {"Flatten", "Dropout", "MaxPool2d"}
 """Their outputs are elements of their inputs."""
 
 ELEMENTWISE = MOVES | {"neg", "exp", "abs", "relu", "log", "sqrt", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "pow"}
+ELEMENTWISE |= {"add_", "sub_", "mul_", "div_"}
 """Each element of their outputs is computed from one element of each input."""
 
 SPREADING = {"fft", "winograd_f2", "winograd_f4"}
@@ -66,7 +69,7 @@ def differing(example: Example, what: str, a: numpy.ndarray, b: numpy.ndarray, s
         alone = what == "outputs" and example.operation in ELEMENTWISE
         precisions = [name for name in TOLERANCE if name in {a.dtype.name, *(array.dtype.newbyteorder("=").name for array in example.arrays())}]
         tolerance = max((ROUNDINGS if alone else TOLERANCE)[name] for name in precisions)
-        tiny = 1e-37 if "float32" in precisions else 1e-300  # below lie the denormal numbers, which have few digits
+        tiny = 1e-7 if "float16" in precisions else 1e-37 if "float32" in precisions else 1e-300  # below lie the denormal numbers, which have few digits
 
         def far(where: numpy.ndarray, numbers: list[numpy.ndarray]) -> numpy.ndarray:
             scale = 0.0 if alone else max(1e-30, float(numpy.abs(b[where]).max(initial=0.0)), _terms(example, numbers) if added_up else 0.0)

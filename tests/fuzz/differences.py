@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from fuzz.beside import MADE, MODULES, OPTIMIZERS
 from fuzz.calls import CALLS
 from fuzz.compare import SPREADING
 from fuzz.example import Example
@@ -29,7 +30,8 @@ class Difference:
     when: Callable[[Example], bool] = lambda example: True
 
     def explains(self, example: Example, what: str, detail: str) -> bool:
-        return what == self.what and example.operation in self.of.split() and self.words in detail and self.when(example)
+        names = {example.operation, BEHIND.get(example.operation)}
+        return what == self.what and not names.isdisjoint(self.of.split()) and self.words in detail and self.when(example)
 
 
 def not_asked(example: Example, refusal: Exception) -> str:
@@ -62,7 +64,7 @@ def a_number_for_a_tensor(example: Example) -> bool:
 
 
 def a_boolean(example: Example) -> bool:
-    return any(isinstance(value, bool) for value in (*example.args, *example.options.values()))
+    return any(isinstance(value, bool) for value in _parts(example))
 
 
 def forced(example: Example) -> bool:
@@ -82,8 +84,24 @@ def option(name: str, place: int, *values: Any) -> Callable[[Example], bool]:
 
 def a_huge_number(example: Example) -> bool:
     """More than 32 bits hold, alone or in a pair."""
-    values = [part for value in (*example.args, *example.options.values()) for part in (value if isinstance(value, tuple | list) else [value])]
-    return any(isinstance(value, int) and abs(value) >= 2**31 for value in values)
+    return any(isinstance(value, int) and abs(value) >= 2**31 for value in _parts(example))
+
+
+def _parts(example: Example) -> list[Any]:
+    """The arguments, and what is in those that hold several."""
+    return [part for value in (*example.args, *example.options.values()) for part in (value if isinstance(value, tuple | list) else [value])]
+
+
+def a_complex_number(example: Example) -> bool:
+    return any(isinstance(value, complex) for value in _leaves([*example.args, *example.options.values()]))
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, list | tuple) else [value]
+
+
+def a_skipped_vector(example: Example) -> bool:
+    return any(array.shape == (0,) for array in example.arrays())
 
 
 def wide_window(example: Example) -> bool:
@@ -153,11 +171,18 @@ def not_finite(*names: str) -> Callable[[Example], bool]:
 EVERY = " ".join(CALLS)
 CONVOLUTIONS = "conv2d conv2d_relu conv2d_grad_input conv2d_grad_weight"
 POOLING = "max_pool2d avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d"
+TENSORS = " ".join(MADE)
+STEPS = " ".join(OPTIMIZERS)
 ADAPTIVE = "adaptive_max_pool2d adaptive_avg_pool2d"
-WRAPPED = "clamp pow masked_fill maximum minimum lt le gt ge eq ne add sub mul"
+WRAPPED = "clamp pow masked_fill maximum minimum lt le gt ge eq ne add sub mul fill_ clamp_ setitem full full_like tensor arange linspace"
 LOSSES = "cross_entropy nll_loss"
 PAIRS = "maximum minimum lt le gt ge eq ne where add sub mul div pow matmul masked_fill"
-FLOATING = f"{POOLING} {CONVOLUTIONS} linear batch_norm local_response_norm softmax log_softmax {LOSSES} mse_loss"
+FLOATING = f"{POOLING} {CONVOLUTIONS} linear batch_norm local_response_norm softmax log_softmax {LOSSES} mse_loss dropout"
+
+BEHIND = {**MODULES, "setitem": "getitem"}
+"""What differs in the operation behind it differs in these."""
+
+HOLDS = f"clamp masked_fill pad clamp_ fill_ full full_like linspace tensor setitem {STEPS}"
 
 DIFFERENCES = [
     # Element types
@@ -168,7 +193,7 @@ DIFFERENCES = [
     Difference("any and all give booleans of uint8, too", DTYPE, "any all", "bool, in PyTorch uint8"),
     Difference("PyTorch wraps numbers that do not fit around, in comparisons all, else negative ones of uint8", REFUSED, WRAPPED, "does not fit into"),
     Difference("what does not fit is refused, although without amounts nothing is written", REFUSED, "pad", "does not fit into", pads_nothing),
-    Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, "clamp masked_fill pad", "to type float without overflow"),
+    Difference("a number that float32 does not hold is infinity, as in arithmetic", TAKEN, HOLDS, "without overflow"),
     Difference("booleans are no numbers", REFUSED, "mse_loss", "must hold numbers, got bool"),
     Difference("PyTorch takes uint8 for booleans, and warns", REFUSED, "where masked_fill", "must be boolean, got uint8"),
     *(Difference("an index of uint8 counts places; PyTorch takes it for a mask, and warns", what, "getitem", "", an_index_of_bytes) for what in ANY),
@@ -177,6 +202,26 @@ DIFFERENCES = [
     Difference("PyTorch cannot differentiate a power by booleans", TAKEN, "pow", "Subtraction, the `-` operator, with a bool tensor"),
     Difference("PyTorch does not look at dtypes where there are no elements", REFUSED, EVERY, "takes", no_elements),
     Difference("PyTorch does not look at dtypes where there are no elements", REFUSED, "matmul", "one dtype", no_elements),
+    # Tensors that are made
+    Difference("there are no complex numbers", REFUSED, EVERY, "must be a number, got", a_complex_number),
+    Difference("there are no complex numbers", REFUSED, EVERY, "must be a finite number, got", a_complex_number),
+    Difference("there are no complex numbers", REFUSED, "tensor", "complex128", a_complex_number),
+    Difference("None is no flag", REFUSED, TENSORS, "must be True or False, got None"),
+    Difference("a row of numbers ends at finite ones", REFUSED, "arange linspace", "must be finite, got"),
+    Difference("a row of numbers holds no booleans", REFUSED, "linspace", "makes numbers, not booleans"),
+    Difference("linspace computes in float64, and refuses integers that it does not hold", REFUSED, "linspace", "beyond 2**53"),
+    Difference("an integer is one of int64, even where it becomes a float", REFUSED, "full full_like linspace arange fill_", "does not fit into int64"),
+    Difference("a tensor without elements would need strides that NumPy has not", REFUSED, TENSORS, "more than any memory holds", a_huge_number),
+    Difference("memory that one finds and the other does not", TAKEN, TENSORS, "can't allocate memory", a_huge_number),
+    Difference("memory that one finds and the other does not", REFUSED, TENSORS, "memory is exhausted", a_huge_number),
+    Difference("PyTorch draws integers that the dtype rounds, and warns", REFUSED, "randint", "does not hold every integer"),
+    Difference("an end of None is none", TAKEN, "arange", "got (", option("end", 1, None)),
+    Difference("as many columns as rows, if none are named", TAKEN, "eye", "got (int, NoneType", option("m", 1, None)),
+    Difference("PyTorch does not draw where there are no elements", REFUSED, "rand randn randn_like", "draws float16", no_elements),
+    Difference("a list of a number and of nothing is not rectangular", REFUSED, "tensor", "not rectangular"),
+    Difference("PyTorch's count of int64 overflows", TAKEN, "arange", "invalid size, possible overflow", a_huge_number),
+    Difference("PyTorch's count of int64 overflows", "outputs: another shape", "arange", "", a_huge_number),
+    Difference("booleans are no numbers", REFUSED, TENSORS, "sizes must be whole numbers", a_boolean),
     # Arguments of another form
     Difference("numbers are operands", TAKEN, PAIRS, "Error: ", a_number_for_a_tensor),
     Difference("paddings by name are taken here, too", TAKEN, CONVOLUTIONS, "failed to match any schema", lambda e: isinstance(e.options.get("padding"), str)),
@@ -195,6 +240,17 @@ DIFFERENCES = [
     Difference("PyTorch does not look at exponents where there are no elements", REFUSED, "local_response_norm", "must be a finite", no_elements),
     Difference("a negative step reads backwards, as in NumPy", TAKEN, "getitem", "step must be greater than zero"),
     Difference("an index is an integer of any size", TAKEN, "getitem", "tensors used as indices must be long, int, byte or bool"),
+    Difference("PyTorch skips vectors without elements, whatever the dimension", REFUSED, "cat", "dim must lie", a_skipped_vector),
+    Difference("a value is converted, whatever the index", TAKEN, "setitem", "source and destination dtypes match"),
+    Difference("a list of numbers is a value", TAKEN, "setitem", "can't assign a "),
+    Difference("a flag is True or False", REFUSED, "Conv2d Linear", "bias must be True or False"),
+    Difference("booleans are no numbers", REFUSED, EVERY, "got False", a_boolean),
+    Difference("PyTorch's integers have 64 bits, even where they become floats", TAKEN, f"{STEPS} {' '.join(MODULES)}", "OverflowError", a_huge_number),
+    Difference("a list of one number stands for a pair", TAKEN, "Conv2d", "to be a single integer value or a list of 1 values"),
+    Difference("PyTorch's own fault, of which it says so", TAKEN, EVERY, "please report a bug to PyTorch"),
+    Difference("PyTorch does not look at a dampening without momentum", REFUSED, STEPS, "dampening must be a number"),
+    Difference("nan is no option of an optimiser", REFUSED, STEPS, "got nan"),
+    Difference("a flag is True or False", REFUSED, STEPS, "must be True or False"),
     # Shapes
     Difference("a weight is a matrix, a bias a vector", REFUSED, "linear", "expects input (..., C), weight (K, C)"),
     Difference("a bias is not broadcast", REFUSED, "linear", "output features, bias"),
@@ -225,6 +281,7 @@ DIFFERENCES = [
     Difference("the spread of equal numbers has no direction to grow in", GRADIENTS, "std", "", of_equal_numbers),
     Difference("beside infinity the mean has no correction, and what is left is nan", GRADIENTS, "var std", "nan", not_all_finite),
     Difference("an integer to a negative power is no integer; PyTorch says so of numbers alone", REFUSED, "pow", "is no integer", of_kinds("iub")),
+    Difference("PyTorch multiplies 0, behind infinity, by the infinite derivative of a power", GRADIENTS, "local_response_norm", "nan", not_all_finite),
     Difference("-inf to a fractional power is nan, as of every negative number", OUTPUTS, "pow", "[nan], in PyTorch [inf]", not_all_finite),
     Difference("PyTorch takes a root for the power 0.5 alone, and its derivative is nan at -inf", GRADIENTS, "pow", "in PyTorch [nan", not_all_finite),
     Difference("a row whose target is ignored has no gradient, not even of infinity", GRADIENTS, "cross_entropy", "in PyTorch [nan", ignored_and_infinite),

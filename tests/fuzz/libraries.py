@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import warnings
@@ -13,6 +14,7 @@ import numpy
 import torch
 
 import minivgg
+from fuzz.beside import BESIDE, MADE
 from fuzz.example import Example, family_of, replaced
 from minivgg.registry import OPERATIONS
 
@@ -31,7 +33,7 @@ def ours(example: Example) -> Results | Exception:
     moved = [value for i, value in enumerate(example.args) if i in MOVED.get(example.operation, ()) and isinstance(value, numpy.ndarray)]
     before = [array.copy() for array in moved]
     with _forced(example):
-        result = _run(OPERATIONS[example.operation].function, example, _tensor, minivgg.autograd.grad)
+        result = _run(_ours(example.operation), example, _tensor, minivgg.autograd.grad)
     for array, kept in zip(moved, before, strict=True):
         if array.flags.writeable:
             array[...] = kept
@@ -40,11 +42,31 @@ def ours(example: Example) -> Results | Exception:
 
 def theirs(example: Example) -> Results | Exception:
     """What PyTorch makes of it, on copies in C order: of a filter in other memory its weight gradient can be wrong."""
-    named = OPERATIONS[example.operation].torch
-    call = COMPOSED.get(example.operation) or functools.reduce(getattr, str(named).split("."), torch)
+    options = {name: _dtype(value) if name == "dtype" else value for name, value in example.options.items()}
+    example = dataclasses.replace(example, options=options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _run(call, example, lambda array: torch.tensor(numpy.array(array, array.dtype.newbyteorder("="), order="C")), torch.autograd.grad)
+        return _run(
+            _theirs(example.operation), example, lambda array: torch.tensor(numpy.array(array, array.dtype.newbyteorder("="), order="C")), torch.autograd.grad
+        )
+
+
+def _ours(name: str) -> Any:
+    return BESIDE[name](minivgg) if name in BESIDE else OPERATIONS[name].function
+
+
+def _theirs(name: str) -> Any:
+    if name in BESIDE:
+        return BESIDE[name](torch)
+    return COMPOSED.get(name) or functools.reduce(getattr, str(OPERATIONS[name].torch).split("."), torch)
+
+
+def _dtype(value: Any) -> Any:
+    """PyTorch's, of that name."""
+    return getattr(torch, value) if value in NAMES else value
+
+
+NAMES = ("float16", "float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 def _conv2d_relu(*args: Any, pool: Any = False, **options: Any) -> Any:
@@ -72,6 +94,7 @@ def _checked_gradient(name: str) -> Any:
 
 COMPOSED: dict[str, Any] = {
     "conv2d_relu": _conv2d_relu,
+    "dropout": torch.nn.functional.dropout,
     "conv2d_grad_input": _checked_gradient("conv2d_input"),
     "conv2d_grad_weight": _checked_gradient("conv2d_weight"),
 }
@@ -110,13 +133,29 @@ def _run(call: Any, example: Example, tensor: Any, grad: Any) -> Results | Excep
         outputs = [out for out in (result if isinstance(result, tuple | list) else [result]) if hasattr(out, "detach")]
         roots = [out for out in outputs if out.requires_grad and math.prod(out.shape) <= MANY]
         gradients = []
-        if roots:
+        if roots and leaves:
             rng = numpy.random.default_rng(example.seed)
             upstream = [tensor(numpy.asarray(rng.standard_normal(tuple(out.shape)), str(out.dtype).replace("torch.", ""))) for out in roots]
             gradients = grad(roots, leaves, upstream, allow_unused=True)
-        return [_kept(out) for out in (*outputs, *moved)], [None if one is None else _kept(one) for one in gradients]
+        found = [known(example, _kept(out)) for out in (*outputs, *moved)]
+        if example.operation in MADE:
+            found += [numpy.asarray(out.requires_grad) for out in outputs]
+        return found, [None if one is None else known(example, _kept(one)) for one in gradients]
     except Exception as error:
         return error
+
+
+def known(example: Example, array: numpy.ndarray) -> numpy.ndarray:
+    """What is known of numbers that are drawn, or that nobody wrote: the rest is taken away."""
+    if example.operation == "randperm":
+        return numpy.sort(array)
+    if example.operation == "rand":
+        return numpy.floor(array)
+    if example.operation == "randint":
+        low, high = example.args[:2] if len(example.args) == 3 else (0, example.args[0])
+        return ((array >= low) & (array < high)).astype(array.dtype)
+    drawn = example.operation == "dropout" and 0 < example.args[1] < 1 and example.args[2]
+    return numpy.zeros_like(array) if drawn or example.operation in ("randn", "randn_like", "empty") else array
 
 
 def _kept(result: Any) -> numpy.ndarray:
