@@ -57,7 +57,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
     wanted = read_dtype("tensor", (inferred or array.dtype.newbyteorder("=")) if dtype is None else dtype)
     if array.size and array.dtype != wanted and wanted.kind in "iu":
-        check_fits("tensor", wanted, array.min(), array.max())
+        check_fits("tensor", wanted, array.min().item(), array.max().item())
         if array.dtype.kind == "f":  # which need not hold the integers beside the others in a list
             array = numpy.array(plain, wanted)
     with numpy.errstate(over="ignore"):  # too large a number is infinite, as everywhere

@@ -170,6 +170,7 @@ REFUSED = [
     ("tensor([300], dtype='uint8')", ArgumentError, "tensor: 300 does not fit into uint8"),
     ("tensor([0.0, math.nan], dtype=int)", ArgumentError, "tensor: nan does not fit into int64"),
     ("tensor(numpy.array([1e300]), dtype='int64')", ArgumentError, "tensor: 1e+300 does not fit into int64"),
+    ("tensor([1.5, 2**63], dtype='int64')", ArgumentError, "tensor: 9.223372036854776e+18 does not fit into int64"),
     ("tensor([2**63], dtype='int64')", ArgumentError, "tensor: 9223372036854775808 does not fit into int64"),
     ("tensor(nested(65))", ArgumentError, "tensor: the lists are nested more than 64 deep"),
     ("from_dlpack(3)", DtypeError, "from_dlpack: takes what has __dlpack__, as other libraries' tensors do, got int"),

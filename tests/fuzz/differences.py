@@ -46,12 +46,20 @@ def of_kinds(kinds: str) -> Callable[[Example], bool]:
     return lambda example: bool(example.arrays()) and example.arrays()[0].dtype.kind in kinds
 
 
+def of_half(example: Example) -> bool:
+    return any(array.dtype.newbyteorder("=") == "float16" for array in example.arrays())
+
+
 def of_several_dtypes(example: Example) -> bool:
     return len({array.dtype.newbyteorder("=") for array in example.arrays()}) > 1
 
 
 def no_elements(example: Example) -> bool:
     return any(array.size == 0 for array in example.arrays())
+
+
+def makes_nothing(example: Example) -> bool:
+    return no_elements(example) or any(type(part) is int and part == 0 for part in _parts(example))
 
 
 def no_channels(example: Example) -> bool:
@@ -135,6 +143,11 @@ def a_slice_of_nothing(example: Example) -> bool:
     return False
 
 
+def places_in_a_list(example: Example) -> bool:
+    parts = example.args[1] if isinstance(example.args[1], tuple) else example.args[1:2]
+    return any(isinstance(part, list) or (isinstance(part, numpy.ndarray) and part.dtype.kind in "iu") for part in parts)
+
+
 def rows_or_columns_alike(example: Example) -> bool:
     """Of the image or of its filters: read from the same memory."""
     return any(stride == 0 and size > 1 for array in example.args[:2] for stride, size in zip(array.strides[-2:], array.shape[-2:], strict=True))
@@ -168,6 +181,10 @@ def not_finite(*names: str) -> Callable[[Example], bool]:
     return lambda example: any(isinstance(v := example.options.get(n), bool) or (isinstance(v, float) and not math.isfinite(v)) for n in names)
 
 
+def above_one(name: str) -> Callable[[Example], bool]:
+    return lambda example: example.options.get(name, 0) > 1
+
+
 EVERY = " ".join(CALLS)
 CONVOLUTIONS = "conv2d conv2d_relu conv2d_grad_input conv2d_grad_weight"
 POOLING = "max_pool2d avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d"
@@ -186,7 +203,9 @@ HOLDS = f"clamp masked_fill pad clamp_ fill_ full full_like linspace tensor seti
 
 DIFFERENCES = [
     # Element types
-    Difference("float16 carries no gradient", REFUSED, EVERY, "only float32 and float64 carry a gradient, this tensor is float16"),
+    Difference("float16 carries no gradient", REFUSED, EVERY, "float16 carries no gradient", of_half),
+    Difference("float16 carries no gradient", REFUSED, EVERY, "carry a gradient, this tensor is float16"),
+    Difference("means, layers and losses are for float32 and float64", REFUSED, EVERY, "float32 or float64", of_half),
     Difference("layers and losses are for floating numbers", REFUSED, FLOATING, "float32 or float64", of_kinds("iub")),
     Difference("no dtype is converted in silence", REFUSED, FLOATING, "one dtype", of_several_dtypes),
     Difference("no dtype is converted in silence", REFUSED, "linear", "the same for all", of_several_dtypes),
@@ -217,7 +236,7 @@ DIFFERENCES = [
     Difference("PyTorch draws integers that the dtype rounds, and warns", REFUSED, "randint", "does not hold every integer"),
     Difference("an end of None is none", TAKEN, "arange", "got (", option("end", 1, None)),
     Difference("as many columns as rows, if none are named", TAKEN, "eye", "got (int, NoneType", option("m", 1, None)),
-    Difference("PyTorch does not draw where there are no elements", REFUSED, "rand randn randn_like", "draws float16", no_elements),
+    Difference("PyTorch does not draw where there are no elements", REFUSED, "rand randn randn_like", "draws float16", makes_nothing),
     Difference("a list of a number and of nothing is not rectangular", REFUSED, "tensor", "not rectangular"),
     Difference("PyTorch's count of int64 overflows", TAKEN, "arange", "invalid size, possible overflow", a_huge_number),
     Difference("PyTorch's count of int64 overflows", "outputs: another shape", "arange", "", a_huge_number),
@@ -249,6 +268,7 @@ DIFFERENCES = [
     Difference("a list of one number stands for a pair", TAKEN, "Conv2d", "to be a single integer value or a list of 1 values"),
     Difference("PyTorch's own fault, of which it says so", TAKEN, EVERY, "please report a bug to PyTorch"),
     Difference("PyTorch does not look at a dampening without momentum", REFUSED, STEPS, "dampening must be a number"),
+    Difference("an average that weighs more than 1 is none; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", above_one("alpha")),
     Difference("nan is no option of an optimiser", REFUSED, STEPS, "got nan"),
     Difference("a flag is True or False", REFUSED, STEPS, "must be True or False"),
     # Shapes
@@ -276,6 +296,7 @@ DIFFERENCES = [
     Difference("PyTorch divides by 0 in the gradient of a variance over dim=()", GRADIENTS, "var std", "", option("dim", 1, ())),
     Difference("of equal sums, each rounded in its own way, any may be the largest of a window", GRADIENTS, "conv2d_relu", "", rows_or_columns_alike),
     Difference("beside padding alone, a bias of 0 is at a ReLU's kink, and these algorithms round it", GRADIENTS, "conv2d_relu", "number 2", at_a_kink),
+    Difference("of an element that is written twice one value counts, and one gradient; in PyTorch both do", GRADIENTS, "setitem", "", places_in_a_list),
     Difference("of an infinite filter and the padding some algorithms make nan, and another cell wins", GRADIENTS, "conv2d_relu", "", infinite_channels),
     Difference("the spread of equal numbers is 0, without PyTorch's rounding", OUTPUTS, "var std", "[0", of_equal_numbers),
     Difference("the spread of equal numbers has no direction to grow in", GRADIENTS, "std", "", of_equal_numbers),

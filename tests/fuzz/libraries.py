@@ -125,7 +125,7 @@ def _run(call: Any, example: Example, tensor: Any, grad: Any) -> Results | Excep
     try:
         places = MOVED.get(example.operation, ())
         args = tuple(replaced(value, lambda array, to=moved if i in places else leaves: made(array, to)) for i, value in enumerate(example.args))
-        leaves = [leaf for leaf in leaves if leaf.detach().numpy().dtype.kind == "f"]
+        leaves = [leaf for leaf in leaves if str(leaf.dtype).rpartition(".")[2] in ("float32", "float64")]  # float16 carries no gradient here
         options = {name: replaced(value, tensor) for name, value in example.options.items()}
         for leaf in leaves:
             leaf.requires_grad = True
