@@ -51,6 +51,7 @@ from minivgg.ops.relu import relu
 from minivgg.ops.shape import flatten, permute, reshape, squeeze, t, transpose, unsqueeze
 from minivgg.ops.softmax import log_softmax, softmax
 from minivgg.ops.where import masked_fill, where
+from minivgg.precision import allow_bf16, allow_tf32
 from minivgg.random import Generator, default_generator, manual_seed
 from minivgg.registry import exact, use_algorithm
 from minivgg.threads import get_num_threads, set_num_threads

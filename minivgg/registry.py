@@ -21,6 +21,7 @@ import numpy
 
 from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
+from minivgg.precision import significant_bits
 from minivgg.threads import LITTLE, alone
 from minivgg.tuning import lookup
 
@@ -176,12 +177,14 @@ def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., Non
 def policy(operation: str, *devices: str) -> Callable[[Policy], Policy]:
     """Register what "auto" does, on "cpu", "cuda", or (by itself) both: ``policy(spec, dtype)`` lists (algorithm, reason), the best first.
 
-    It must depend on these alone: a training step asks for the same ones again and again, so the lists are kept.
+    It must depend on these alone, and on the precision that the user allows: a training step asks for the same lists again and
+    again, so they are kept.
     """
 
     def register(choose: Policy) -> Policy:
+        kept = functools.lru_cache(maxsize=1024)(lambda spec, dtype, bits: choose(spec, dtype))
         for kind in devices or _POLICIES:
-            _POLICIES[kind][operation] = functools.lru_cache(maxsize=1024)(choose)
+            _POLICIES[kind][operation] = lambda spec, dtype: kept(spec, dtype, significant_bits())
         return choose
 
     return register

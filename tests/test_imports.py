@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # A part may import the parts before it. Parts in one tuple stand beside each other and do not import each other.
 FLOORS = [
     ("errors", "memory", "version"),
-    ("backend", "capture", "files", "hooks", "spec", "threads"),
+    ("backend", "capture", "files", "hooks", "precision", "spec", "threads"),
     ("anomaly", "device", "page", "parallel", "tuning"),
     ("cuda", "products", "registry", "random"),
     ("autograd", "explanation"),

@@ -111,6 +111,12 @@ class Kernel:
         return cupy.RawModule(code=self.program.text(self.constants), options=OPTIONS).get_function(self.name)
 
 
+def capability() -> int | None:
+    """The compute capability of the current device, 90 for 9.0; None as long as nobody has asked for a device."""
+    cupy = cupy_if_imported()
+    return None if cupy is None else int(cupy.cuda.Device().compute_capability)
+
+
 def _extents(value: int | tuple[int, ...]) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -144,13 +150,14 @@ def _pasted(path: Path, already: set[str]) -> str:
     return "\n".join(lines)
 
 
-def struct(**fields: int) -> numpy.ndarray:
-    """A C++ ``struct`` of ``int``\\ s in this order, to be passed by value.
+def struct(**fields: int | numpy.int64) -> numpy.ndarray:
+    """A C++ ``struct`` of ``int``\\ s, or of ``long long``\\ s, in this order, to be passed by value.
 
-    >>> struct(height=3, width=4).itemsize
-    8
+    >>> struct(height=3, width=4).itemsize, struct(height=3, pitch=numpy.int64(4)).itemsize
+    (8, 16)
     """
-    return numpy.array([tuple(fields.values())], [(name, "int32") for name in fields])
+    types = [(name, "int64" if isinstance(value, numpy.int64) else "int32") for name, value in fields.items()]
+    return numpy.array([tuple(fields.values())], numpy.dtype(types, align=True))
 
 
 def ceil_div(a: int, b: int) -> int:

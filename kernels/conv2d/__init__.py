@@ -6,6 +6,7 @@ algorithms alike, but for two that copy: direct convolution or implicit GEMM is 
 
 from minivgg.kernels.common.simd import ROWS, round_up, tile_columns
 from minivgg.kernels.conv2d._windows import is_short
+from minivgg.precision import FLOAT32, significant_bits
 from minivgg.registry import policy
 
 LONG_COLUMN, MANY_PLACES = 8192, 256
@@ -73,9 +74,12 @@ def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
 @policy("conv2d_grad_input", "cuda")
 @policy("conv2d_grad_weight", "cuda")
 def choose_on_gpu(spec, dtype):
-    """CUDA C++ where there is some, and array code. No GPU has measured these yet: the order is that of their arithmetic."""
-    fast = [("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image")]
-    if min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
+    """CUDA C++ where there is some, and array code."""
+    fast = [
+        ("tensor_cores", "CUDA: a matrix product that reads its blocks out of the image, on tensor cores"),
+        ("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image"),
+    ]
+    if significant_bits() == FLOAT32 and min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
         fast.insert(0, ("winograd_f4", "CUDA: a quarter of the multiplications, at the price of two bits"))
     thin = spec.groups > 1 and min(spec.c, spec.k) // spec.groups < FEW
     fast.insert(0 if thin else len(fast), ("direct", "CUDA: tiles in shared memory, whatever the groups; no product to be filled"))

@@ -10,10 +10,10 @@
 // A block computes ROWS x COLUMNS sums, a thread 8x8 of them in registers. Both factors pass through shared memory in slices
 // DEPTH deep: while the threads multiply one slice, the next is on its way from global memory into registers. Each of the 16
 // numbers that a thread reads there is used 8 times. All arrays are channels last, so threads side by side read VECTOR
-// channels each, side by side. The sums of a block may be one of `splits` parts, which `finish` adds up in their order.
+// channels each, side by side. The sums of a block may be one of `splits` parts, which finish.cuh adds up in their order.
 // No array has more than 2^31 elements, so an element's number fits one register.
 
-#include "gather.cuh"
+#include "finish.cuh"
 #include "vector.cuh"
 
 constexpr int ROWS = 128, DEPTH = 8, THREADS = ROWS * COLUMNS / 64;
@@ -139,20 +139,6 @@ gather(const float* source, const float* filters, const float* bias, float* out,
     });
 }
 
-// The parts of `gather` added up in their order, and put where they belong; a thread has one element.
-extern "C" __global__ void finish(const float* parts, const float* bias, float* out, Grid g, Target target, int relu) {
-    const int total = g.groups * g.columns, places = g.places_y * g.places_x, rows = g.images * places;
-    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= (long long)rows * total) return;
-    const int row = at / total, k = at % total;
-    float value = 0;
-    for (int split = 0; split < g.splits; ++split) value += parts[(long long)split * rows * total + at];
-    if (bias != nullptr) value += bias[k];
-    if (relu) value = value <= 0 ? 0 : value;
-    const int n = row / places, i = row % places / g.places_x, j = row % g.places_x;
-    out[place_in(target, n, i, j) * total + k] = value;
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)
 weights(const float* source, const float* gradient, float* parts, Grid g) {
     __shared__ __align__(16) float a[2][DEPTH][ROWS + 4];
@@ -223,15 +209,4 @@ weights(const float* source, const float* gradient, float* parts, Grid g) {
             if (k < g.columns) part[(long long)row * g.columns + k] = values[e];
         }
     });
-}
-
-// out[k, c, r, s] from the parts [(r, s, c) x k] of `weights`, added up in their order; a thread has one element.
-extern "C" __global__ void finish_weights(const float* parts, float* out, Grid g) {
-    const int taps = g.taps_y * g.taps_x;
-    const long long size = (long long)g.groups * taps * g.depth * g.columns, at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= size) return;
-    float value = 0;
-    for (int split = 0; split < g.splits; ++split) value += parts[split * size + at];
-    const int k = at % g.columns, c = at / g.columns % g.depth, tap = at / g.columns / g.depth % taps, group = at / g.columns / g.depth / taps;
-    out[(((long long)group * g.columns + k) * g.depth + c) * taps + tap] = value;
 }

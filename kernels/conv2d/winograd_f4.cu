@@ -127,11 +127,11 @@ extern "C" __global__ void transform_gradients(const T* dy, T* w, Tiles tiles) {
     write_points(points, w, size, place);
 }
 
-// U [36, C, K] of filters [K, C, 3, 3]; turned by 180° it is [36, K, C], for the input gradient.
+// Uᵀ [36, K, C] of filters [K, C, 3, 3]; turned by 180° it is [36, C, K], for the input gradient.
 extern "C" __global__ void transform_filters(const T* w, T* u, int filters, int depth, int turned) {
     const long long place = thread_number(), size = (long long)filters * depth;
     if (place >= size) return;
-    const int k = turned ? place / depth : place % filters, c = turned ? place % depth : place / filters;
+    const int k = turned ? place % filters : place / depth, c = turned ? place / filters : place % depth;
     const T* taps = w + ((long long)k * depth + c) * 9;
     T g[3][3], points[6][6];
 #pragma unroll

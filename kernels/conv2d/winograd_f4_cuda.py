@@ -1,13 +1,14 @@
 """Winograd F(4x4, 3x3) on the GPU: 36 multiplications for 16 outputs instead of 144, at the cost of about two bits.
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. The transforms are written by hand in
-winograd_f4.cu; between them lies a matrix product at each of 36 points, as one batched call of cuBLAS:
+winograd_f4.cu; between them lies a matrix product at each of 36 points, all in one launch:
 
     output and input gradient    M[ξ] [tiles x K] = V[ξ] [tiles x C] · U[ξ] [C x K]
     weight gradient              M[ξ] [K x C] = W[ξ]ᵀ [K x tiles] · V[ξ] [tiles x C], added up over blocks of tiles
 
-V and M hold 36 numbers for 16 elements, so a large batch is worked through in blocks of tiles. cuBLAS computes in float32
-then, never in TF32 (CuPy's default).
+V and M hold 36 numbers for 16 elements, so a large batch is worked through in blocks of tiles. The products are float32's
+whatever the user allows: the transforms would multiply the errors of rounded numbers. Tensor cores compute them; in float64,
+and on GPUs that have none for it, cuBLAS.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from pathlib import Path
 from minivgg.backend import namespace
 from minivgg.kernels.common.cuda import TYPES, Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import channels_last, dense, into, into_channels_last
+from minivgg.kernels.common.product_cuda import multiply, multiply_bytes
+from minivgg.kernels.common.tensor_tiles import missing
 from minivgg.kernels.conv2d._winograd_problem import PAPER, supports
 from minivgg.registry import algorithm
 
 PROGRAM = Program(Path(__file__).with_name("winograd_f4.cu"), ({"T": "float"}, {"T": "double"}))
 POINTS, THREADS = 36, 128
 
-BLOCK_BYTES = 128 << 20
-"""Room for both matrices of a block of tiles: enough tiles that launching the next block takes less time than they do."""
+BLOCK_BYTES = 384 << 20
+"""Room for both matrices of a block of tiles: enough that a GPU is seldom idle at the end of one, and less than what nobody minds (registry.py)."""
 
 
 def tiles_of(n: int, height: int, width: int) -> tuple[int, int, int]:
@@ -44,18 +47,20 @@ def _bytes(spec, dtype, tiles):
 
 
 def output_bytes(spec, dtype) -> int:
-    return _bytes(spec, dtype, tiles_of(spec.n, spec.p, spec.q)[0])
+    tiles = tiles_of(spec.n, spec.p, spec.q)[0]
+    return _bytes(spec, dtype, tiles) + multiply_bytes(POINTS, tiles_at_a_time(spec, dtype, tiles), spec.c, spec.k)
 
 
 def input_gradient_bytes(spec, dtype) -> int:
-    return _bytes(spec, dtype, tiles_of(spec.n, spec.h, spec.w)[0])
+    tiles = tiles_of(spec.n, spec.h, spec.w)[0]
+    return _bytes(spec, dtype, tiles) + multiply_bytes(POINTS, tiles_at_a_time(spec, dtype, tiles), spec.k, spec.c)
 
 
 def weight_gradient_bytes(spec, dtype) -> int:
-    """V and W of a block, W turned, and the sums with what a block adds to them."""
+    """V and W of a block, the sums, and what a block adds to them, which may be computed in parts."""
     tiles = tiles_of(spec.n, spec.p, spec.q)[0]
-    turned = tiles_at_a_time(spec, dtype, tiles) * spec.k
-    return _bytes(spec, dtype, tiles) + dtype.itemsize * POINTS * (spec.c * spec.k + turned)
+    parts = multiply_bytes(POINTS, spec.k, tiles_at_a_time(spec, dtype, tiles), spec.c)
+    return _bytes(spec, dtype, tiles) + parts + dtype.itemsize * POINTS * spec.c * spec.k
 
 
 RECORD = {"backend": "cuda", "exact": False, "supports": supports, "paper": PAPER, "channels_last": True}
@@ -94,14 +99,15 @@ def input_gradient(spec, dy, w, out):
 def weight_gradient(spec, dy, x, out):
     """w̄ = A'ᵀ M A' once, of M[ξ] = Σ_tiles W[ξ]ᵀ V[ξ], block after block."""
     x, dy, xp = channels_last(x), channels_last(dy), namespace(x)
-    total = xp.zeros((POINTS, spec.k, spec.c), x.dtype)
+    total, added = xp.zeros((POINTS, spec.k, spec.c), x.dtype), xp.empty((POINTS, spec.k, spec.c), x.dtype)
     tiles, down, across = tiles_of(spec.n, spec.p, spec.q)
     for first, count in blocks(spec, x.dtype, tiles):
         v, w = (xp.empty((POINTS, count, channels), x.dtype) for channels in (spec.c, spec.k))
         common = {"across": across, "down": down, "first": first, "count": count}
         launch("transform_inputs", v[0].size, x.dtype, x, v, tiles_struct(x, top=spec.padding[0], left=spec.padding[2], **common))
         launch("transform_gradients", w[0].size, x.dtype, dy, w, tiles_struct(dy, top=0, left=0, **common))
-        total += xp.matmul(w.transpose(0, 2, 1), v)
+        multiply_points(w.transpose(0, 2, 1), v, added)
+        total += added
     into(out, lambda out: launch("transform_weights", total[0].size, x.dtype, total, out, total[0].size))
 
 
@@ -111,17 +117,25 @@ def convolve(spec, x, u, corner, size, write):
     tiles, down, across = tiles_of(spec.n, *size)
     for first, count in blocks(spec, x.dtype, tiles):
         common = {"across": across, "down": down, "first": first, "count": count}
-        v, m = (xp.empty((POINTS, count, channels), x.dtype) for channels in u.shape[1:])
+        v, m = (xp.empty((POINTS, count, channels), x.dtype) for channels in u.shape[:0:-1])
         launch("transform_inputs", v[0].size, x.dtype, x, v, tiles_struct(x, top=corner[0], left=corner[1], **common))
-        xp.matmul(v, u, out=m)
-        write(m, struct(height=size[0], width=size[1], channels=u.shape[2], **common, top=0, left=0))
+        multiply_points(v, u.transpose(0, 2, 1), m)
+        write(m, struct(height=size[0], width=size[1], channels=u.shape[1], **common, top=0, left=0))
 
 
 def filters(spec, w, turned):
-    """U [36, C, K], or [36, K, C] of the filters turned by 180°."""
-    u = namespace(w).empty((POINTS, spec.k, spec.c) if turned else (POINTS, spec.c, spec.k), w.dtype)
+    """Uᵀ [36, K, C], or [36, C, K] of the filters turned by 180°: the numbers of a sum side by side, as in V."""
+    u = namespace(w).empty((POINTS, spec.c, spec.k) if turned else (POINTS, spec.k, spec.c), w.dtype)
     launch("transform_filters", spec.k * spec.c, w.dtype, dense(w), u, spec.k, spec.c, int(turned))
     return u
+
+
+def multiply_points(left, right, out):
+    """out[ξ] = left[ξ] · right[ξ] at each point."""
+    if out.dtype == "float32" and missing() is None:
+        multiply(left, right, out)
+    else:
+        namespace(out).matmul(left, right, out=out)
 
 
 def tiles_struct(x, *, across, down, first, count, top, left):

@@ -6,11 +6,13 @@
 // Shared memory is full of nan before each block. Threads run in ascending order, or in descending, as `order` says: a
 // missing barrier shows in one of the two.
 
+#include <algorithm>
 #include <csetjmp>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -60,6 +62,8 @@ constexpr int warpSize = 32;
 
 // Fibers --------------------------------------------------------------------------------------------------------------
 
+#define MINIVGG_HERE int line = __builtin_LINE(), const char* file = __builtin_FILE()
+
 namespace emulator {
 
 constexpr std::size_t STACK = 256 << 10;
@@ -97,6 +101,7 @@ static unsigned current;
 static std::function<void()> body;
 static std::string failure;
 static std::unique_ptr<char[]> dynamic_shared;
+static int votes, elected;  // of __syncthreads_or: those that came so far, and those of the last barrier
 
 #if defined(__SANITIZE_ADDRESS__)
 static const void* scheduler_stack;
@@ -195,7 +200,22 @@ static void release_barrier() {
         if (thread.state == DONE && failure.empty())
             report(name(thread) + " has ended, " + name(*first) + " waits at the barrier " + place(first->file, first->line));
     for (Thread& thread : threads) thread.state = READY;
+    elected = votes, votes = 0;
 }
+
+// Copies into shared memory that go on while their thread computes: none is seen before the thread has waited for it.
+struct Copy {
+    void* to;
+    const void* from;
+    int read, whole;  // bytes; the others become 0
+};
+
+struct Copies {
+    std::deque<std::vector<Copy>> ended;
+    std::vector<Copy> open;
+};
+
+static std::vector<Copies> copies;  // of each thread
 
 __attribute__((no_sanitize("address"))) static void poison(char* from, char* to) {
     for (volatile char* at = from; at < to; ++at) *at = char(0xFF);
@@ -204,6 +224,8 @@ __attribute__((no_sanitize("address"))) static void poison(char* from, char* to)
 static void run_block(bool descending, unsigned shared) {
     for (Thread& thread : threads) thread.state = NEW, thread.fiber = nullptr;
     for (Warp& warp : warps) warp = Warp();
+    copies.assign(threads.size(), Copies());
+    votes = 0;
     if (__start_shared_memory != nullptr) poison(__start_shared_memory, __stop_shared_memory);
     if (shared) poison(dynamic_shared.get(), dynamic_shared.get() + shared);
     const unsigned count = threads.size();
@@ -273,6 +295,84 @@ inline unsigned ballot(unsigned mask, int value, int line, const char* file) {
     return mine.result;
 }
 
+inline void copy_later(void* to, const void* from, int read, int whole, MINIVGG_HERE) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(to) % whole == 0 && reinterpret_cast<std::uintptr_t>(from) % whole == 0;
+    if (!aligned) fail(name(threads[current]) + " copies " + std::to_string(whole) + " bytes that begin elsewhere at " + place(file, line));
+    copies[current].open.push_back({to, from, read, whole});
+}
+
+inline void end_of_copies() {
+    Copies& mine = copies[current];
+    mine.ended.push_back(std::move(mine.open));
+    mine.open.clear();
+}
+
+inline void await_copies(unsigned groups) {
+    for (std::deque<std::vector<Copy>>& ended = copies[current].ended; ended.size() > groups; ended.pop_front())
+        for (const Copy& copy : ended.front()) {
+            std::memset(copy.to, 0, copy.whole);
+            std::memcpy(copy.to, copy.from, copy.read);
+        }
+}
+
+// Tensor cores --------------------------------------------------------------------------------------------------------
+
+inline unsigned bits_of(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
+inline float float_of(unsigned bits) { float x; std::memcpy(&x, &bits, 4); return x; }
+
+// The bits of x in 11 significant bits, halves away from zero, or in 8, halves to even.
+inline unsigned rounded(float x, int significant) {
+    const unsigned bits = bits_of(x), cut = 24 - significant, half = 1u << (cut - 1);
+    if (std::isnan(x)) return 0x7FFFE000u & (significant == 8 ? 0xFFFF0000u : ~0u);
+    return (bits + (significant == 8 ? half - 1 + (bits >> cut & 1) : half)) & ~((1u << cut) - 1);
+}
+
+inline float toward_zero(double x) {
+    const float nearest = float(x);
+    return std::isfinite(x) && std::fabs(double(nearest)) > std::fabs(x) ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
+// mma.sync of a 16 x 8 tile, as PTX lays it out: register 2i + h of the left factor is row g + 8h, l = t + 4i, or l = 2t + 8i and the next
+// one in its two halves; register i of the right factor likewise. A sum is cut off, not rounded.
+template <int PRECISION, int PRODUCTS, int DOWN, int ACROSS, class Left, class Right>
+void multiply(float (&sums)[DOWN][ACROSS][4], int column, const Left (&a)[DOWN], const Right& b, const int (&order)[3][2], MINIVGG_HERE) {
+    struct Mine {
+        float (*sums)[ACROSS][4];
+        const Left* a;
+        const Right* b;
+        const int (*order)[2];
+        int column;
+    } mine{sums, a, &b, order, column};
+    together<Mine>(~0u, mine, [](Mine* const* lanes) {
+        constexpr int STEP = PRECISION == 8 ? 16 : 8;
+        const auto number = [](unsigned bits, int half) { return float_of(PRECISION != 8 ? bits & 0xFFFFE000u : half ? bits & 0xFFFF0000u : bits << 16); };
+        const auto l_of = [](int t, int i, int half) { return PRECISION == 8 ? 2 * t + 8 * i + half : t + 4 * i; };
+        for (int i = 0; i < DOWN; ++i)
+            for (int product = 0; product < PRODUCTS; ++product) {
+                    const int left = lanes[0]->order[product][0], right = lanes[0]->order[product][1];
+                    float A[16][STEP], B[8][STEP];
+                    for (int lane = 0; lane < 32; ++lane)
+                        for (int r = 0; r < 2; ++r)
+                            for (int half = 0; half < STEP / 8; ++half) {
+                                const int g = lane / 4, l = l_of(lane % 4, r, half);
+                                A[g][l] = number(lanes[lane]->a[i].at[left][2 * r], half);
+                                A[g + 8][l] = number(lanes[lane]->a[i].at[left][2 * r + 1], half);
+                                B[g][l] = number(lanes[lane]->b->at[right][r], half);
+                            }
+                    static float outside[32][4];
+                    for (int lane = 0; lane < 32; ++lane)
+                        for (int e = 0; e < 4; ++e) {
+                            float& result = lanes[lane]->sums[i][lanes[lane]->column][e];
+                            if (product == 0 && PRODUCTS > 1) outside[lane][e] = result, result = 0;
+                            double sum = result;
+                            for (int l = 0; l < STEP; ++l) sum += double(A[lane / 4 + e / 2 * 8][l]) * B[lane % 4 * 2 + e % 2][l];
+                            result = toward_zero(sum);
+                            if (product == PRODUCTS - 1 && PRODUCTS > 1) result += outside[lane][e];
+                        }
+                }
+    }, line, file);
+}
+
 // Launch --------------------------------------------------------------------------------------------------------------
 
 // One letter and the size of each parameter, as NumPy writes it: "*f4 i4" is (float*, int).
@@ -317,12 +417,16 @@ const char* launch(void (*kernel)(P...), const unsigned* extents, unsigned share
 
 // What kernels call ---------------------------------------------------------------------------------------------------
 
-#define MINIVGG_HERE int line = __builtin_LINE(), const char* file = __builtin_FILE()
-
 inline void __syncthreads(MINIVGG_HERE) {
     emulator::Thread& thread = emulator::threads[emulator::current];
     thread.state = emulator::AT_BARRIER, thread.line = line, thread.file = file;
     emulator::to_scheduler();
+}
+
+inline int __syncthreads_or(int mine, MINIVGG_HERE) {
+    emulator::votes |= mine != 0;
+    __syncthreads(line, file);
+    return emulator::elected;
 }
 
 inline void __syncwarp(unsigned mask = ~0u, MINIVGG_HERE) { emulator::ballot(mask, 0, line, file); }

@@ -1,0 +1,75 @@
+"""The tiles of product.cuh: what a block of threads, and each of its warps, computes of a matrix product on tensor cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from minivgg.kernels.common.cuda import Constants, capability
+
+ARCHITECTURE = 80
+"""The compute capability that has the instructions."""
+
+BLOCKS = 264
+"""Two for each of 132 multiprocessors: with fewer, sums are split. The number is the same on every GPU, and so are the bits."""
+
+LONGEST = 1 << 12
+"""Numbers of one sum that are added up one after the other; more are split, and their rounding errors with them."""
+
+
+class Tile(NamedTuple):
+    """``rows`` x ``columns`` of a product, of which a warp has 16·``down`` x 8·``across``, ``depth`` numbers of each sum at a time.
+
+    ``stages``  slices of that depth that are in shared memory at once
+    ``blocks``  that a multiprocessor should have room for
+    """
+
+    rows: int
+    columns: int
+    down: int
+    across: int
+    depth: int
+    stages: int
+    blocks: int
+
+    @property
+    def threads(self) -> int:
+        return 32 * (self.rows // (16 * self.down)) * (self.columns // (8 * self.across))
+
+    def shared_bytes(self, along: bool) -> int:
+        """Of the slices, with the padding that keeps lanes apart."""
+        return 4 * self.stages * sum(extent * (self.depth + 4) if along else self.depth * (extent + 8) for extent in (self.rows, self.columns))
+
+    def constants(self, **more: int) -> Constants:
+        """What a program that includes product.cuh is compiled with."""
+        names = ("ROWS", "COLUMNS", "DOWN", "ACROSS", "DEPTH", "STAGES", "BLOCKS")
+        return {**more, **dict(zip(names, self, strict=True))}
+
+
+WIDE, NARROW, LOW = Tile(128, 128, 2, 4, 16, 4, 1), Tile(128, 64, 2, 4, 16, 4, 2), Tile(32, 128, 2, 4, 16, 4, 4)
+"""For three products of each pair of numbers: small tiles of warps, because each number is there in two parts."""
+
+WIDE_ROUNDED, NARROW_ROUNDED = Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 32, 3, 2)
+"""For one product: large tiles of warps, because reading shared memory is what takes the time."""
+
+
+def split(tiles: int, slices: int, longest: int) -> tuple[int, int]:
+    """(parts, slices of each) of sums of so many slices: enough to fill a GPU, and none longer than ``longest`` slices.
+
+    >>> split(tiles=66, slices=100, longest=256), split(tiles=1000, slices=600, longest=256)
+    ((4, 25), (3, 200))
+    """
+    parts = max(min(BLOCKS // max(tiles, 1), slices // 8), -(-slices // longest), 1)
+    each = -(-slices // parts)
+    return -(-slices // each), each
+
+
+def vectors(arrays: Iterable[Any], distances: Sequence[int]) -> int:
+    """4 if four float32 can be copied at once from wherever these arrays have rows, else 1."""
+    return 4 if all(distance % 4 == 0 for distance in distances) and all(array.data.ptr % 16 == 0 for array in arrays) else 1
+
+
+def missing() -> str | None:
+    """None, or why the current device cannot compute with them."""
+    here = capability()
+    return None if here is None or here >= ARCHITECTURE else f"it needs tensor cores of compute capability {ARCHITECTURE / 10}, this GPU has {here / 10}"
