@@ -324,8 +324,8 @@ def against(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | Non
     return f"passed over: {left_out}" if left_out else refusal
 
 
-MUCH_MEMORY, OPERANDS = 512 << 20, 1.5
-"""Bytes of scratch memory that nobody minds; and how often the size of the problem's own arrays, where these are larger."""
+MUCH_MEMORY, OPERANDS = {"numpy": 512 << 20, "numba": 512 << 20, "cuda": 2 << 30}, 1.5
+"""Bytes of scratch memory that nobody minds, of a GPU more; and how often the size of the problem's own arrays, where these are larger."""
 
 
 def passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
@@ -335,7 +335,7 @@ def passed_over(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str |
     if not hasattr(spec, "input_shape"):
         return None
     needed = algorithm.workspace(spec, dtype) + algorithm.copies(spec, dtype)
-    if needed <= MUCH_MEMORY:
+    if needed <= MUCH_MEMORY[algorithm.backend]:
         return None
     operands = _operands(spec, dtype)
     if needed <= OPERANDS * operands:

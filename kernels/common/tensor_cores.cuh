@@ -1,32 +1,33 @@
 // What tensor cores multiply, and copies into shared memory that go on while a block computes. Compute capability 8.0.
 //
-// A warp multiplies 16 x STEP by STEP x 8 numbers at once. Lane 4g + t brings numbers of rows g and g + 8 of the left factor and
-// of column g of the right one, at l = t, t + 4, ...; it gets those of rows g and g + 8 in columns 2t and 2t + 1 of the product.
+// In a step a warp multiplies 16 x STEP by STEP x 8 numbers. Lane 4g + t brings four numbers of rows g and g + 8 of the left factor and
+// of column g of the right one, the same four of each; it gets rows g and g + 8, columns 2t and 2t + 1 of the product.
 //
 // PRECISION says how many significant bits of the factors count; the products are added up in float32 whatever it is:
 //
 //     24    float32: x = large + small, each of 11 bits, and x·y = large·large + large·small + small·large (Ootomo and Yokota
-//           2022, "Recovering single precision accuracy from Tensor Cores"); what is left out is below 2^-22 of x·y. Tensor cores
-//           cut sums off where float32 rounds them, so they add up STEP products, and what is left is added outside.
+//           2022, "Recovering single precision accuracy from Tensor Cores"); what is left out is below 2^-21 of x·y. Tensor cores
+//           cut sums off where float32 rounds them, so they add up one step's products, and the steps are added up outside.
 //     11    TF32: one product of numbers rounded to 11 bits
 //      8    BF16: the same with 8 bits, at twice the speed
+//
+// Of a register that holds a number of 11 bits, tensor cores ignore the bits below.
 
-constexpr int STEP = PRECISION == 8 ? 16 : 8;
-constexpr int PARTS = PRECISION == 24 ? 2 : 1;
-constexpr int PRODUCTS = PRECISION == 24 ? 3 : 1;
-constexpr int ORDER[3][2] = {{PARTS - 1, 0}, {0, PARTS - 1}, {0, 0}};  // which parts of the factors are multiplied; the smallest first
+constexpr int STEP = 16;
+constexpr int PARTS = PRECISION == 24 ? 2 : 1, PRODUCTS = PRECISION == 24 ? 3 : 1;
+constexpr int ORDER[3][2] = {{PARTS - 1, 0}, {0, PARTS - 1}, {0, 0}};  // which parts are multiplied; the smallest products first
+constexpr int INSTRUCTIONS = PRECISION == 8 ? 1 : 2;                   // of a step, for each product of parts
 
 template <int N>
 struct Factor {
-    unsigned at[PARTS][N];  // registers: a number in 11 bits, or two in 8
+    unsigned at[INSTRUCTIONS][PARTS][N];  // registers: a number in each, or two of 8 bits
 };
 
 __device__ inline int lane_number() { return threadIdx.x % 32; }
 
 #ifdef MINIVGG_ON_HOST
 
-__device__ inline unsigned in_11_bits(float x) { return emulator::rounded(x, 11); }
-__device__ inline unsigned in_8_bits(float low, float high) { return emulator::rounded(low, 8) >> 16 | (emulator::rounded(high, 8) & 0xFFFF0000u); }
+__device__ inline unsigned in_8_bits(float low, float high) { return emulator::in_8_bits(low) >> 16 | emulator::in_8_bits(high); }
 
 template <int N>
 __device__ inline void copy_later(float* to, const float* from, int count) { emulator::copy_later(to, from, 4 * count, 4 * N); }
@@ -35,12 +36,6 @@ template <int GROUPS>
 __device__ inline void await_copies() { emulator::await_copies(GROUPS); }
 
 #else
-
-__device__ inline unsigned in_11_bits(float x) {  // halves away from zero
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
-}
 
 __device__ inline unsigned in_8_bits(float low, float high) {  // halves to even
     unsigned bits;
@@ -78,37 +73,40 @@ __device__ inline void await_copies() { asm volatile("cp.async.wait_group %0;" :
 
 #endif
 
+// The nearest number of 11 bits (Veltkamp 1968): 8193·x, rounded, less 8192·x. An infinity, and what is beyond 2^114, gives nan.
+__device__ inline float in_11_bits(float x) { return __fmaf_rn(x, -8192.0f, __fmul_rn(x, 8193.0f)); }
+
+// Register i of an instruction's factor, from one number.
 template <int N>
-__device__ inline void take(Factor<N>& factor, int i, float x) {
-    factor.at[0][i] = in_11_bits(x);
-    if constexpr (PARTS == 2) factor.at[1][i] = in_11_bits(x - __uint_as_float(factor.at[0][i]));  // nan of infinity
+__device__ inline void take(unsigned (&at)[PARTS][N], int i, float x) {
+    const float large = in_11_bits(x);
+    at[0][i] = __float_as_uint(large);
+    if constexpr (PARTS == 2) at[1][i] = __float_as_uint(x - large);
 }
 
-// This lane's share of 16 rows: `read(h, i)` is number t + 4i of row g + 8h.
-template <class Read>
-__device__ inline Factor<4> left_factor(Read read) {
+// This lane's share of 16 rows of the left factor: its numbers of row g and of row g + 8.
+__device__ inline Factor<4> left_factor(const float (&x)[4], const float (&y)[4]) {
     Factor<4> a;
 #pragma unroll
     for (int i = 0; i < 2; ++i)
+        if constexpr (PRECISION == 8)
+            a.at[0][0][2 * i] = in_8_bits(x[2 * i], x[2 * i + 1]), a.at[0][0][2 * i + 1] = in_8_bits(y[2 * i], y[2 * i + 1]);
+        else
 #pragma unroll
-        for (int h = 0; h < 2; ++h)
-            if constexpr (PRECISION == 8)
-                a.at[0][2 * i + h] = in_8_bits(read(h, 2 * i), read(h, 2 * i + 1));
-            else
-                take(a, 2 * i + h, read(h, i));
+            for (int k = 0; k < 2; ++k) take(a.at[k], 2 * i, x[2 * k + i]), take(a.at[k], 2 * i + 1, y[2 * k + i]);
     return a;
 }
 
-// And of 8 columns: `read(i)` is number t + 4i of column g.
-template <class Read>
-__device__ inline Factor<2> right_factor(Read read) {
+// And of 8 columns of the right factor: its numbers of column g.
+__device__ inline Factor<2> right_factor(const float (&x)[4]) {
     Factor<2> b;
 #pragma unroll
     for (int i = 0; i < 2; ++i)
         if constexpr (PRECISION == 8)
-            b.at[0][i] = in_8_bits(read(2 * i), read(2 * i + 1));
+            b.at[0][0][i] = in_8_bits(x[2 * i], x[2 * i + 1]);
         else
-            take(b, i, read(i));
+#pragma unroll
+            for (int k = 0; k < 2; ++k) take(b.at[k], i, x[2 * k + i]);
     return b;
 }
 
@@ -116,20 +114,22 @@ __device__ inline Factor<2> right_factor(Read read) {
 template <int DOWN, int ACROSS>
 __device__ inline void multiply(float (&sums)[DOWN][ACROSS][4], int column, const Factor<4> (&a)[DOWN], const Factor<2>& b) {
 #ifdef MINIVGG_ON_HOST
-    emulator::multiply<PRECISION, PRODUCTS>(sums, column, a, b, ORDER);
+    emulator::multiply<PRECISION, INSTRUCTIONS, PRODUCTS>(sums, column, a, b, ORDER);
 #else
+    if constexpr (PARTS == 2) {
+        float sum[DOWN][4] = {};
 #pragma unroll
-    for (int i = 0; i < DOWN; ++i) {
-        float(&own)[4] = sums[i][column];
-        if constexpr (PARTS == 1) {
-            multiply_add(own, a[i].at[0], b.at[0], own);
-        } else {
-            float sum[4] = {};
+        for (int p = 0; p < PRODUCTS * INSTRUCTIONS; ++p)
 #pragma unroll
-            for (int k = 0; k < PRODUCTS; ++k) multiply_add(sum, a[i].at[ORDER[k][0]], b.at[ORDER[k][1]], sum);
+            for (int i = 0; i < DOWN; ++i)  // each takes some cycles, so others come between two of one sum
+                multiply_add(sum[i], a[i].at[p % INSTRUCTIONS][ORDER[p / INSTRUCTIONS][0]], b.at[p % INSTRUCTIONS][ORDER[p / INSTRUCTIONS][1]], sum[i]);
 #pragma unroll
-            for (int e = 0; e < 4; ++e) own[e] += sum[e];
-        }
+        for (int i = 0; i < DOWN * 4; ++i) sums[i / 4][column][i % 4] += sum[i / 4][i % 4];
+    } else {
+#pragma unroll
+        for (int k = 0; k < INSTRUCTIONS; ++k)
+#pragma unroll
+            for (int i = 0; i < DOWN; ++i) multiply_add(sums[i][column], a[i].at[k][0], b.at[k][0], sums[i][column]);
     }
 #endif
 }

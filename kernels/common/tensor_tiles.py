@@ -37,8 +37,9 @@ class Tile(NamedTuple):
         return 32 * (self.rows // (16 * self.down)) * (self.columns // (8 * self.across))
 
     def shared_bytes(self, along: bool) -> int:
-        """Of the slices, with the padding that keeps lanes apart."""
-        return 4 * self.stages * sum(extent * (self.depth + 4) if along else self.depth * (extent + 8) for extent in (self.rows, self.columns))
+        """Of the slices, as product.cuh lays them out."""
+        steps = self.depth // 16
+        return 4 * self.stages * sum(steps * (extent * 16 + 16) if along else self.depth * (extent + 8) for extent in (self.rows, self.columns))
 
     def constants(self, **more: int) -> Constants:
         """What a program that includes product.cuh is compiled with."""
@@ -46,8 +47,8 @@ class Tile(NamedTuple):
         return {**more, **dict(zip(names, self, strict=True))}
 
 
-WIDE, NARROW, LOW = Tile(128, 128, 2, 4, 16, 4, 1), Tile(128, 64, 2, 4, 16, 4, 2), Tile(32, 128, 2, 4, 16, 4, 4)
-"""For three products of each pair of numbers: small tiles of warps, because each number is there in two parts."""
+WIDE, NARROW, LOW = Tile(128, 128, 4, 4, 16, 4, 1), Tile(128, 64, 4, 4, 16, 4, 2), Tile(32, 128, 2, 4, 16, 4, 2)
+"""For three products of each pair of numbers: tiles of warps that leave registers for both parts of each number."""
 
 WIDE_ROUNDED, NARROW_ROUNDED = Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 32, 3, 2)
 """For one product: large tiles of warps, because reading shared memory is what takes the time."""

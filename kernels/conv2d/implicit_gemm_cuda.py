@@ -67,10 +67,11 @@ def input_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
 
 
 def _gather_bytes(spec, rows, depth, columns):
-    """The filters, the parts, and the bias."""
+    """The filters, the parts if there is more than one or their places lie apart, and the bias."""
     length, wide = spec.r * spec.s * depth // spec.groups, columns // spec.groups
     filters = spec.groups * length * ceil_div(wide, tile_columns(wide)) * tile_columns(wide)
-    return 4 * (filters + parts(spec, rows, length, wide) * rows * columns + columns)
+    count = parts(spec, rows, length, wide)
+    return 4 * (filters + (count > 1 or spec.stride != (1, 1)) * count * rows * columns + columns)
 
 
 def weight_gradient_bytes(spec: Conv2dSpec, dtype) -> int:

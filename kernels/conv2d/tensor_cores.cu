@@ -37,11 +37,10 @@ struct Places {
 
     __device__ void fetch(float* tile) {
         const int down = u * g.tap_y, right = v * g.tap_x, away = (down * g.width + right) * g.channels + c;
-        float* to = tile + Tile<ROWS>::at(threadIdx.x / LANES, threadIdx.x % LANES * VECTOR);
 #pragma unroll
         for (int i = 0; i < COPIES; ++i) {
             const bool inside = u < g.taps_y && unsigned(y[i] + down) < unsigned(g.height) && unsigned(x[i] + right) < unsigned(g.width);
-            copy_later<VECTOR>(to + Tile<ROWS>::at(i * APART, 0), source + (inside ? at[i] + away : 0), inside ? VECTOR : 0);
+            copy_later<VECTOR>(tile + Tile<ROWS>::at(threadIdx.x / LANES + i * APART, threadIdx.x % LANES * VECTOR), source + (inside ? at[i] + away : 0), inside ? VECTOR : 0);
         }
         for (c += DEPTH; c >= g.depth; c -= g.depth)
             if (++v == g.taps_x) v = 0, ++u;
@@ -122,4 +121,28 @@ weights(const float* source, const float* gradient, float* parts, Grid g, int sl
             if (first_row + i < length) store_pair(part + (long long)(first_row + i) * g.columns, first_column + j, g.columns, first, second, nullptr, false);
         });
     }
+}
+
+struct Windows {
+    int images, height, width, channels;  // of the input
+    int places_y, places_x, taps_y, taps_x, stride_y, stride_x, top, left, dilation_y, dilation_x;
+};
+
+// The input gradient of few channels: dx[n, h, w, c] = Σ products[(n, p, q), (c, r, s)] over the places (p, q) whose tap (r, s) meets (h, w).
+extern "C" __global__ void fold(const float* products, float* dx, Windows s) {
+    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= (long long)s.images * s.height * s.width * s.channels) return;
+    const int c = at % s.channels, place = at / s.channels, w = place % s.width, h = place / s.width % s.height, n = place / s.width / s.height;
+    float sum = 0;
+    for (int r = 0; r < s.taps_y; ++r) {
+        const int down = h + s.top - r * s.dilation_y, p = down / s.stride_y;
+        if (down < 0 || down % s.stride_y || p >= s.places_y) continue;
+        for (int t = 0; t < s.taps_x; ++t) {
+            const int right = w + s.left - t * s.dilation_x, q = right / s.stride_x;
+            if (right < 0 || right % s.stride_x || q >= s.places_x) continue;
+            const long long row = ((long long)n * s.places_y + p) * s.places_x + q;
+            sum += products[((row * s.channels + c) * s.taps_y + r) * s.taps_x + t];
+        }
+    }
+    dx[at] = sum;
 }

@@ -13,8 +13,9 @@ import math
 from pathlib import Path
 
 from minivgg.backend import namespace
-from minivgg.kernels.common.cuda import Program, ceil_div
+from minivgg.kernels.common.cuda import Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import channels_last, dense, into, into_channels_last
+from minivgg.kernels.common.product_cuda import multiply, multiply_bytes
 from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, NARROW, NARROW_ROUNDED, WIDE, WIDE_ROUNDED, Tile, missing, split, vectors
 from minivgg.kernels.conv2d import _gather
 from minivgg.precision import BF16, FLOAT32, TF32, significant_bits
@@ -74,14 +75,18 @@ def output_bytes(spec: Conv2dSpec, dtype) -> int:
 
 
 def input_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
+    if _few_channels(spec):
+        places, taps = spec.n * spec.p * spec.q, spec.c * spec.r * spec.s
+        return 4 * (places + spec.k) * taps + multiply_bytes(1, places, spec.k, taps)
     return _gather_bytes(spec, spec.n * spec.h * spec.w, spec.k, spec.c)
 
 
 def _gather_bytes(spec, rows, depth, columns):
-    """The filters, the parts, and the bias."""
+    """The filters, the parts if there is more than one or their places lie apart, and the bias."""
     length, wide = spec.r * spec.s * depth // spec.groups, columns // spec.groups
     most = max(parts(spec, tile_of(precision, MANY, wide), rows, length, wide)[0] for precision in TILES)
-    return 4 * (spec.groups * length * wide + most * rows * columns + columns)
+    apart = most > 1 or spec.stride != (1, 1)
+    return 4 * (spec.groups * length * wide + apart * most * rows * columns + columns)
 
 
 def weight_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
@@ -103,14 +108,38 @@ def output(spec, x, w, b, out, relu=False):
 
 @algorithm("conv2d_grad_input", workspace=input_gradient_bytes, **RECORD)
 def input_gradient(spec, dy, w, out):
-    """X̄ [places x C] = Ȳ [places x taps·K] · Wᵀ [taps·K x C], for the places of one phase of the stride and the taps that meet them."""
+    """X̄ [places x C] = Ȳ [places x taps·K] · Wᵀ [taps·K x C], for the places of one phase of the stride and the taps that meet them.
+
+    C columns of a product are too few if an image has three channels. Then Ȳ [places x K] · W [K x C·R·S] reads Ȳ once instead of once a
+    tap, and a second pass adds up what meets at each place.
+    """
     source = channels_last(dy)
 
     def compute(dx):
+        if _few_channels(spec):
+            fold(spec, source, w, dx)
+            return
         for phase in _gather.of_input_gradient(spec, w):
             gather(spec, phase, source, None, dx, False)
 
     into_channels_last(out, compute)
+
+
+def _few_channels(spec):
+    return spec.groups == 1 and spec.c * spec.r * spec.s <= NARROW.columns
+
+
+def fold(spec, source, w, dx):
+    places, taps = spec.n * spec.p * spec.q, spec.c * spec.r * spec.s
+    products = namespace(dx).empty((1, places, taps), "float32")
+    multiply(source.reshape(1, places, spec.k), dense(w).reshape(1, spec.k, taps), products, None, significant_bits())
+    windows = struct(
+        images=spec.n, height=spec.h, width=spec.w, channels=spec.c, places_y=spec.p, places_x=spec.q, taps_y=spec.r, taps_x=spec.s,
+        stride_y=spec.stride[0], stride_x=spec.stride[1], top=spec.padding[0], left=spec.padding[2], dilation_y=spec.dilation[0], dilation_x=spec.dilation[1],
+    )  # fmt: skip
+    constants = NARROW.constants(PRECISION=FLOAT32, ALONG=1, VECTOR=1)
+    if dx.size:
+        PROGRAM.kernel("fold", **constants)(ceil_div(dx.size, FINISH), FINISH, products, dx, windows)
 
 
 def gather(spec, item, source, bias, out, relu):

@@ -320,11 +320,10 @@ inline void await_copies(unsigned groups) {
 inline unsigned bits_of(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
 inline float float_of(unsigned bits) { float x; std::memcpy(&x, &bits, 4); return x; }
 
-// The bits of x in 11 significant bits, halves away from zero, or in 8, halves to even.
-inline unsigned rounded(float x, int significant) {
-    const unsigned bits = bits_of(x), cut = 24 - significant, half = 1u << (cut - 1);
-    if (std::isnan(x)) return 0x7FFFE000u & (significant == 8 ? 0xFFFF0000u : ~0u);
-    return (bits + (significant == 8 ? half - 1 + (bits >> cut & 1) : half)) & ~((1u << cut) - 1);
+// The upper half of x's bits, with the number rounded to it: 8 significant bits, halves to even.
+inline unsigned in_8_bits(float x) {
+    const unsigned bits = bits_of(x);
+    return std::isnan(x) ? 0x7FFF0000u : (bits + 0x7FFFu + (bits >> 16 & 1)) & 0xFFFF0000u;
 }
 
 inline float toward_zero(double x) {
@@ -334,42 +333,43 @@ inline float toward_zero(double x) {
 
 // mma.sync of a 16 x 8 tile, as PTX lays it out: register 2i + h of the left factor is row g + 8h, l = t + 4i, or l = 2t + 8i and the next
 // one in its two halves; register i of the right factor likewise. A sum is cut off, not rounded.
-template <int PRECISION, int PRODUCTS, int DOWN, int ACROSS, class Left, class Right>
+template <int PRECISION, int INSTRUCTIONS, int PRODUCTS, int DOWN, int ACROSS, class Left, class Right>
 void multiply(float (&sums)[DOWN][ACROSS][4], int column, const Left (&a)[DOWN], const Right& b, const int (&order)[3][2], MINIVGG_HERE) {
     struct Mine {
         float (*sums)[ACROSS][4];
+        int column;
         const Left* a;
         const Right* b;
         const int (*order)[2];
-        int column;
-    } mine{sums, a, &b, order, column};
+    } mine{sums, column, a, &b, order};
     together<Mine>(~0u, mine, [](Mine* const* lanes) {
-        constexpr int STEP = PRECISION == 8 ? 16 : 8;
+        constexpr int L = PRECISION == 8 ? 16 : 8;
         const auto number = [](unsigned bits, int half) { return float_of(PRECISION != 8 ? bits & 0xFFFFE000u : half ? bits & 0xFFFF0000u : bits << 16); };
         const auto l_of = [](int t, int i, int half) { return PRECISION == 8 ? 2 * t + 8 * i + half : t + 4 * i; };
-        for (int i = 0; i < DOWN; ++i)
-            for (int product = 0; product < PRODUCTS; ++product) {
-                    const int left = lanes[0]->order[product][0], right = lanes[0]->order[product][1];
-                    float A[16][STEP], B[8][STEP];
-                    for (int lane = 0; lane < 32; ++lane)
-                        for (int r = 0; r < 2; ++r)
-                            for (int half = 0; half < STEP / 8; ++half) {
-                                const int g = lane / 4, l = l_of(lane % 4, r, half);
-                                A[g][l] = number(lanes[lane]->a[i].at[left][2 * r], half);
-                                A[g + 8][l] = number(lanes[lane]->a[i].at[left][2 * r + 1], half);
-                                B[g][l] = number(lanes[lane]->b->at[right][r], half);
-                            }
-                    static float outside[32][4];
-                    for (int lane = 0; lane < 32; ++lane)
-                        for (int e = 0; e < 4; ++e) {
-                            float& result = lanes[lane]->sums[i][lanes[lane]->column][e];
-                            if (product == 0 && PRODUCTS > 1) outside[lane][e] = result, result = 0;
-                            double sum = result;
-                            for (int l = 0; l < STEP; ++l) sum += double(A[lane / 4 + e / 2 * 8][l]) * B[lane % 4 * 2 + e % 2][l];
-                            result = toward_zero(sum);
-                            if (product == PRODUCTS - 1 && PRODUCTS > 1) result += outside[lane][e];
+        for (int i = 0; i < DOWN; ++i) {
+            static float apart[32][4];
+            for (int step = 0; step < PRODUCTS * INSTRUCTIONS; ++step) {
+                const int k = step % INSTRUCTIONS, left = lanes[0]->order[step / INSTRUCTIONS][0], right = lanes[0]->order[step / INSTRUCTIONS][1];
+                float A[16][L], B[8][L];
+                for (int lane = 0; lane < 32; ++lane)
+                    for (int r = 0; r < 2; ++r)
+                        for (int half = 0; half < L / 8; ++half) {
+                            const int g = lane / 4, l = l_of(lane % 4, r, half);
+                            A[g][l] = number(lanes[lane]->a[i].at[k][left][2 * r], half);
+                            A[g + 8][l] = number(lanes[lane]->a[i].at[k][left][2 * r + 1], half);
+                            B[g][l] = number(lanes[lane]->b->at[k][right][r], half);
                         }
-                }
+                for (int lane = 0; lane < 32; ++lane)
+                    for (int e = 0; e < 4; ++e) {
+                        float& result = lanes[lane]->sums[i][lanes[lane]->column][e];
+                        if (PRODUCTS > 1 && step == 0) apart[lane][e] = result, result = 0;
+                        double sum = result;
+                        for (int l = 0; l < L; ++l) sum += double(A[lane / 4 + e / 2 * 8][l]) * B[lane % 4 * 2 + e % 2][l];
+                        result = toward_zero(sum);
+                        if (PRODUCTS > 1 && step == PRODUCTS * INSTRUCTIONS - 1) result += apart[lane][e];
+                    }
+            }
+        }
     }, line, file);
 }
 
