@@ -97,18 +97,26 @@ class Kernel:
         blocks, threads = _extents(blocks), _extents(threads)
         if 0 in blocks:
             return
-        with next(argument.device for argument in arguments if hasattr(argument, "device")) as device:
-            if int(device.compute_capability) < self.program.architecture:
-                needed = self.program.architecture / 10
-                raise RuntimeError(f"{self.program.name} needs compute capability {needed}, this GPU has {int(device.compute_capability) / 10}")
-            function = self._function(cupy_if_imported())
-            if shared > SHARED_BYTES:
-                function.max_dynamic_shared_size_bytes = shared
-            function(blocks, threads, tuple(map(_argument, arguments)), shared_mem=shared)
+        device = next(argument.device for argument in arguments if hasattr(argument, "device"))
+        if device.id == cupy_if_imported().cuda.Device().id:
+            self._launch(device, blocks, threads, arguments, shared)
+        else:
+            with device:
+                self._launch(device, blocks, threads, arguments, shared)
+
+    def _launch(self, device: Any, blocks: tuple[int, ...], threads: tuple[int, ...], arguments: tuple[Any, ...], shared: int) -> None:
+        self._function(device.id, shared)(blocks, threads, tuple(map(_argument, arguments)), shared_mem=shared)
 
     @functools.cache  # noqa: B019 kernels live as long as the process
-    def _function(self, cupy: Any) -> Any:
-        return cupy.RawModule(code=self.program.text(self.constants), options=OPTIONS).get_function(self.name)
+    def _function(self, device: int, shared: int) -> Any:
+        """Of the current device, with leave to have so much shared memory."""
+        here = capability() or 0
+        if here < self.program.architecture:
+            raise RuntimeError(f"{self.program.name} needs compute capability {self.program.architecture / 10}, this GPU has {here / 10}")
+        function = cupy_if_imported().RawModule(code=self.program.text(self.constants), options=OPTIONS).get_function(self.name)
+        if shared > SHARED_BYTES:
+            function.max_dynamic_shared_size_bytes = shared
+        return function
 
 
 def capability() -> int | None:
@@ -156,8 +164,13 @@ def struct(**fields: int | numpy.int64) -> numpy.ndarray:
     >>> struct(height=3, width=4).itemsize, struct(height=3, pitch=numpy.int64(4)).itemsize
     (8, 16)
     """
-    types = [(name, "int64" if isinstance(value, numpy.int64) else "int32") for name, value in fields.items()]
-    return numpy.array([tuple(fields.values())], numpy.dtype(types, align=True))
+    wide = tuple(isinstance(value, numpy.int64) for value in fields.values())
+    return numpy.array([tuple(fields.values())], _struct_type(tuple(fields), wide))
+
+
+@functools.cache
+def _struct_type(names: tuple[str, ...], wide: tuple[bool, ...]) -> numpy.dtype:
+    return numpy.dtype([(name, "int64" if is_wide else "int32") for name, is_wide in zip(names, wide, strict=True)], align=True)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -25,6 +25,8 @@ struct Tile {
 
 constexpr int STAGE = Tile<ROWS>::SIZE + Tile<COLUMNS>::SIZE;  // floats of shared memory
 
+constexpr int UNROLLED = ALONG && PARTS == 1 ? DEPTH / STEP : 1;  // the next step's numbers can be read ahead, where there are registers for them
+
 using Sums = float[DOWN][ACROSS][4];
 
 __device__ inline int warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * 16 * DOWN; }
@@ -61,7 +63,7 @@ __device__ inline void read_rows(const float* step, int first, float (&x)[SLOTS]
 }
 
 __device__ inline void multiply_slice(const float* left, const float* right, Sums& sums) {
-#pragma unroll 1
+#pragma unroll UNROLLED
     for (int step = 0; step < DEPTH / STEP; ++step) {
         float x[2 * DOWN][4], y[ACROSS][4];
         read_rows<ROWS>(left + step * Tile<ROWS>::NEXT, warp_row(), x);

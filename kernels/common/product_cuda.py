@@ -13,10 +13,24 @@ import numpy
 
 from minivgg.backend import Array, namespace
 from minivgg.kernels.common.cuda import Program, ceil_div, struct
-from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, LOW, NARROW, NARROW_ROUNDED, WIDE, WIDE_ROUNDED, split, vectors
+from minivgg.kernels.common.tensor_tiles import (
+    ARCHITECTURE,
+    LONGEST,
+    LOW,
+    LOW_SIDE,
+    NARROW_ROUNDED,
+    SMALL,
+    SMALL_SIDE,
+    TILE,
+    WIDE_ROUNDED,
+    Tile,
+    split,
+    vectors,
+)  # fmt: skip
 from minivgg.precision import BF16, FLOAT32, TF32
 
-TILES = {FLOAT32: (WIDE, NARROW, LOW), TF32: (WIDE_ROUNDED, NARROW_ROUNDED, LOW), BF16: (WIDE_ROUNDED, NARROW_ROUNDED, LOW)}
+TILES = {FLOAT32: (TILE, SMALL, LOW), TF32: (WIDE_ROUNDED, NARROW_ROUNDED, LOW), BF16: (WIDE_ROUNDED, NARROW_ROUNDED, LOW)}
+"""For large products, for few columns (or few rows and columns in float32), and for few rows."""
 
 PROGRAM = Program(
     Path(__file__).with_name("product.cu"),
@@ -29,9 +43,6 @@ PROGRAM = Program(
     ),
     ARCHITECTURE,
 )
-
-FEW = 64
-"""Rows, or columns, that a lower or narrower tile suits better."""
 
 FINISH = 256
 """Threads of a block that adds up parts."""
@@ -54,7 +65,7 @@ def multiply(left: Array, right: Array, out: Array, bias: Array | None = None, p
     nexts = tuple(_pitch(array, 0) for array in (left, right))
     vector = vectors((left, right), pitches + nexts)
     precision = precision if vector == 4 else FLOAT32
-    tile = TILES[precision][2 if rows <= FEW else 1 if columns <= FEW else 0]
+    tile = tile_of(precision, rows, columns)
     tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
     splits, slices = split(products * tiles, max(1, ceil_div(length, tile.depth)), LONGEST // tile.depth)
     at_once = splits == 1
@@ -72,10 +83,17 @@ def multiply(left: Array, right: Array, out: Array, bias: Array | None = None, p
         PROGRAM.kernel("add_up", **constants)(ceil_div(out.size, FINISH), FINISH, parts, bias, out, shape(out))
 
 
+def tile_of(precision: int, rows: int, columns: int) -> Tile:
+    large, narrow, low = TILES[precision]
+    if rows <= LOW_SIDE:
+        return low
+    return narrow if columns <= SMALL_SIDE and (precision != FLOAT32 or rows <= SMALL_SIDE) else large
+
+
 def multiply_bytes(products: int, rows: int, length: int, columns: int) -> int:
     """Of scratch memory, at the most, if no factor has to be copied."""
     found = []
-    for tile in {tile for tiles in TILES.values() for tile in tiles}:
+    for tile in {tile_of(precision, rows, columns) for precision in TILES}:
         tiles = products * ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
         found.append(split(tiles, max(1, ceil_div(length, tile.depth)), LONGEST // tile.depth)[0])
     return 4 * products * rows * columns * (max(found) if max(found) > 1 else 0)

@@ -13,7 +13,7 @@ ARCHITECTURE = 80
 BLOCKS = 264
 """Two for each of 132 multiprocessors: with fewer, sums are split. The number is the same on every GPU, and so are the bits."""
 
-LONGEST = 1 << 12
+LONGEST = 1 << 13
 """Numbers of one sum that are added up one after the other; more are split, and their rounding errors with them."""
 
 
@@ -47,11 +47,14 @@ class Tile(NamedTuple):
         return {**more, **dict(zip(names, self, strict=True))}
 
 
-WIDE, NARROW, LOW = Tile(128, 128, 4, 4, 16, 4, 1), Tile(128, 64, 4, 4, 16, 4, 2), Tile(32, 128, 2, 4, 16, 4, 2)
-"""For three products of each pair of numbers: tiles of warps that leave registers for both parts of each number."""
+TILE, SMALL, LOW = Tile(128, 64, 4, 4, 32, 3, 2), Tile(64, 64, 4, 4, 16, 4, 4), Tile(32, 128, 2, 4, 16, 4, 2)
+"""For three products of each pair of numbers, two parts of which take registers; SMALL and LOW for products that fill no larger one."""
 
-WIDE_ROUNDED, NARROW_ROUNDED = Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 32, 3, 2)
+WIDE_ROUNDED, NARROW_ROUNDED = Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 16, 4, 3)
 """For one product: large tiles of warps, because reading shared memory is what takes the time."""
+
+SMALL_SIDE, LOW_SIDE = 64, 32
+"""Rows and columns up to which a product is small, and rows up to which it is low."""
 
 
 def split(tiles: int, slices: int, longest: int) -> tuple[int, int]:

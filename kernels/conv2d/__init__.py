@@ -71,13 +71,19 @@ def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
 
 
 @policy("conv2d", "cuda")
+def choose_output_on_gpu(spec, dtype):
+    """Channels that do not come in fours are copied into shared memory one by one, for which tensor cores wait longer."""
+    ranked = choose_on_gpu(spec, dtype)
+    return sorted(ranked, key=lambda each: each[0] != "implicit_gemm") if spec.c // spec.groups % 4 and ranked[0][0] == "tensor_cores" else ranked
+
+
 @policy("conv2d_grad_input", "cuda")
 @policy("conv2d_grad_weight", "cuda")
 def choose_on_gpu(spec, dtype):
     """CUDA C++ where there is some, and array code."""
     fast = [
         ("tensor_cores", "CUDA: a matrix product that reads its blocks out of the image, on tensor cores"),
-        ("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image"),
+        ("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image, on CUDA cores"),
     ]
     if significant_bits() == FLOAT32 and min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
         fast.insert(0, ("winograd_f4", "CUDA: a quarter of the multiplications, at the price of two bits"))

@@ -16,25 +16,24 @@ from minivgg.backend import namespace
 from minivgg.kernels.common.cuda import Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import channels_last, dense, into, into_channels_last
 from minivgg.kernels.common.product_cuda import multiply, multiply_bytes
-from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, NARROW, NARROW_ROUNDED, WIDE, WIDE_ROUNDED, Tile, missing, split, vectors
+from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, NARROW_ROUNDED, SMALL_SIDE, WIDE_ROUNDED, Tile, missing, split, vectors
 from minivgg.kernels.conv2d import _gather
 from minivgg.precision import BF16, FLOAT32, TF32, significant_bits
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec
 
-FEW_TAPS = Tile(32, 64, 1, 4, 16, 4, 4)
-"""For the weights of a first layer: 3x3 taps of 3 channels are 27 rows."""
+SCATTERED, FEW_TAPS = Tile(128, 64, 2, 4, 16, 4, 1), Tile(32, 64, 1, 4, 16, 4, 4)
+"""For channels that are copied one by one; and for the weights of a first layer: 3x3 taps of 3 channels are 27 rows."""
 
-TILES = {FLOAT32: (WIDE, NARROW), TF32: (WIDE_ROUNDED, NARROW_ROUNDED), BF16: (WIDE_ROUNDED, NARROW_ROUNDED)}
+TILES = {FLOAT32: (Tile(128, 64, 4, 4, 16, 4, 2),), TF32: (WIDE_ROUNDED, NARROW_ROUNDED), BF16: (WIDE_ROUNDED, NARROW_ROUNDED)}
+"""For four channels at a time; the last one for few columns."""
 
 PROGRAM = Program(
     Path(__file__).with_name("tensor_cores.cu"),
-    tuple(
-        tile.constants(PRECISION=precision, ALONG=along, VECTOR=vector)
-        for precision, tiles in TILES.items()
-        for along in (1, 0)
-        for tile in (*tiles, *(FEW_TAPS,) * (precision == FLOAT32 and not along))
-        for vector in ((4, 1) if precision == FLOAT32 else (4,))
+    (
+        *(tile.constants(PRECISION=precision, ALONG=along, VECTOR=4) for precision, tiles in TILES.items() for along in (1, 0) for tile in tiles),
+        *(SCATTERED.constants(PRECISION=FLOAT32, ALONG=along, VECTOR=1) for along in (1, 0)),
+        *(FEW_TAPS.constants(PRECISION=FLOAT32, ALONG=0, VECTOR=vector) for vector in (4, 1)),
     ),
     ARCHITECTURE,
 )
@@ -58,10 +57,10 @@ def supports(spec: Conv2dSpec, dtype) -> str | None:
     return missing()
 
 
-def tile_of(precision: int, rows: int, columns: int) -> Tile:
+def tile_of(precision: int, rows: int, columns: int, vector: int = 4) -> Tile:
     if precision == FLOAT32 and rows <= FEW_TAPS.rows:
         return FEW_TAPS
-    return TILES[precision][columns <= NARROW.columns]
+    return SCATTERED if vector == 1 else TILES[precision][-1 if columns <= SMALL_SIDE else 0]
 
 
 def parts(spec: Conv2dSpec, tile: Tile, rows: int, length: int, columns: int) -> tuple[int, int]:
@@ -84,14 +83,16 @@ def input_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
 def _gather_bytes(spec, rows, depth, columns):
     """The filters, the parts if there is more than one or their places lie apart, and the bias."""
     length, wide = spec.r * spec.s * depth // spec.groups, columns // spec.groups
-    most = max(parts(spec, tile_of(precision, MANY, wide), rows, length, wide)[0] for precision in TILES)
+    most = max(parts(spec, tile, rows, length, wide)[0] for tile in {SCATTERED, *(tile_of(precision, MANY, wide) for precision in TILES)})
     apart = most > 1 or spec.stride != (1, 1)
     return 4 * (spec.groups * length * wide + apart * most * rows * columns + columns)
 
 
 def weight_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
     length, columns = spec.r * spec.s * spec.c // spec.groups, spec.k // spec.groups
-    most = max(parts(spec, tile_of(precision, length, columns), length, spec.n * spec.p * spec.q, columns)[0] for precision in TILES)
+    most = max(
+        parts(spec, tile, length, spec.n * spec.p * spec.q, columns)[0] for tile in {SCATTERED, *(tile_of(precision, length, columns) for precision in TILES)}
+    )
     return 4 * most * math.prod(spec.weight_shape)
 
 
@@ -126,7 +127,7 @@ def input_gradient(spec, dy, w, out):
 
 
 def _few_channels(spec):
-    return spec.groups == 1 and spec.c * spec.r * spec.s <= NARROW.columns
+    return spec.groups == 1 and spec.c * spec.r * spec.s <= SMALL_SIDE
 
 
 def fold(spec, source, w, dx):
@@ -137,7 +138,7 @@ def fold(spec, source, w, dx):
         images=spec.n, height=spec.h, width=spec.w, channels=spec.c, places_y=spec.p, places_x=spec.q, taps_y=spec.r, taps_x=spec.s,
         stride_y=spec.stride[0], stride_x=spec.stride[1], top=spec.padding[0], left=spec.padding[2], dilation_y=spec.dilation[0], dilation_x=spec.dilation[1],
     )  # fmt: skip
-    constants = NARROW.constants(PRECISION=FLOAT32, ALONG=1, VECTOR=1)
+    constants = SCATTERED.constants(PRECISION=FLOAT32, ALONG=1, VECTOR=1)
     if dx.size:
         PROGRAM.kernel("fold", **constants)(ceil_div(dx.size, FINISH), FINISH, products, dx, windows)
 
@@ -149,7 +150,7 @@ def gather(spec, item, source, bias, out, relu):
     xp, filters = namespace(source), dense(item.filters.transpose(0, 4, 1, 2, 3))
     vector = vectors((source, filters), (depth, source.shape[3], length))
     precision = significant_bits() if vector == 4 else FLOAT32
-    tile = tile_of(precision, MANY, columns)
+    tile = tile_of(precision, MANY, columns, vector)
     splits, slices = parts(spec, tile, rows, length, columns)
     at_once = splits == 1 and item.to_step == (1, 1)
     result = out if at_once else xp.empty((splits, rows, spec.groups * columns), "float32")
@@ -173,7 +174,7 @@ def weight_gradient(spec, dy, x, out):
     rows = spec.r * spec.s * depth
     vector = vectors((source, gradient), (depth, source.shape[3], columns, gradient.shape[3]))
     precision = significant_bits() if vector == 4 else FLOAT32
-    tile = tile_of(precision, rows, columns)
+    tile = tile_of(precision, rows, columns, vector)
     splits, slices = parts(spec, tile, rows, spec.n * spec.p * spec.q, columns)
     grid = _gather.of_output(spec, out).grid(source, splits)
     constants = tile.constants(PRECISION=precision, ALONG=0, VECTOR=vector)

@@ -3,14 +3,29 @@
 // Word i of the random stream belongs to element i in row-major order: half of one of the four 64-bit numbers that Philox4x64-10
 // (Salmon et al. 2011) makes of a counter. So a thread takes one counter and decides on eight elements, and no thread needs
 // another's state. The key is `seed`, or what stands at `place`: a recorded graph finds another one there in each replay.
+//
+// A GPU multiplies 32 bits at a time, so of a round's two products of 64 bits each is made of four.
+
+#include "vector.cuh"
 
 typedef unsigned long long Word;
 
-__device__ inline void philox(Word key, Word counter, Word words[4]) {
+constexpr int DECIDED = 8;
+
+__device__ inline void multiply(Word a, Word b, Word& high, Word& low) {
+    const unsigned a0 = unsigned(a), a1 = unsigned(a >> 32), b0 = unsigned(b), b1 = unsigned(b >> 32);
+    const Word first = Word(a0) * b0, second = Word(a1) * b0 + (first >> 32), third = Word(a0) * b1 + unsigned(second);
+    high = Word(a1) * b1 + (second >> 32) + (third >> 32);
+    low = third << 32 | unsigned(first);
+}
+
+__device__ inline void philox(Word key, Word counter, Word (&words)[4]) {
     Word a = counter, b = 0, c = 0, d = 0, second_key = 0;
+#pragma unroll
     for (int round = 0; round < 10; ++round) {
-        const Word low = 0xCA5A826395121157ull * c, high = __umul64hi(0xCA5A826395121157ull, c);
-        const Word other_low = 0xD2E7470EE14C6C93ull * a, other_high = __umul64hi(0xD2E7470EE14C6C93ull, a);
+        Word high, low, other_high, other_low;
+        multiply(0xCA5A826395121157ull, c, high, low);
+        multiply(0xD2E7470EE14C6C93ull, a, other_high, other_low);
         a = high ^ b ^ key;
         b = low;
         c = other_high ^ d ^ second_key;
@@ -18,29 +33,45 @@ __device__ inline void philox(Word key, Word counter, Word words[4]) {
         key += 0x9E3779B97F4A7C15ull;
         second_key += 0xBB67AE8584CAA73Bull;
     }
-    words[0] = a;
-    words[1] = b;
-    words[2] = c;
-    words[3] = d;
+    words[0] = a, words[1] = b, words[2] = c, words[3] = d;
 }
 
 extern "C" __global__ void drop(T* out, unsigned char* keep, const T* x, Word seed, const Word* place, unsigned limit, T scale, long long size) {
-    const long long counter = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (counter * 8 >= size) return;
+    const long long counter = blockIdx.x * (long long)blockDim.x + threadIdx.x, first = counter * DECIDED;
+    if (first >= size) return;
     Word words[4];
     philox(place ? *place : seed, Word(counter) + 1, words);
+    Vector<unsigned char, DECIDED> kept;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        const long long element = counter * 8 + i;
-        if (element < size) {
-            const bool kept = unsigned(words[i / 2] >> (i % 2 * 32)) > limit;
-            keep[element] = kept;
-            out[element] = x[element] * (kept ? scale : T(0));
+    for (int i = 0; i < DECIDED; ++i) kept.at[i] = unsigned(words[i / 2] >> (i % 2 * 32)) > limit;
+    if (first + DECIDED <= size) {
+#pragma unroll
+        for (int i = 0; i < DECIDED; i += VECTOR) {
+            Vector<T, VECTOR> values = load<VECTOR>(x + first + i);
+#pragma unroll
+            for (int e = 0; e < VECTOR; ++e) values.at[e] *= kept.at[i + e] ? scale : T(0);
+            store(out + first + i, values);
         }
+        if (VECTOR > 1) {
+            store(keep + first, kept);
+            return;
+        }
+    }
+    for (int i = 0; i < DECIDED && first + i < size; ++i) {
+        if (first + DECIDED > size) out[first + i] = x[first + i] * (kept.at[i] ? scale : T(0));
+        keep[first + i] = kept.at[i];
     }
 }
 
 extern "C" __global__ void scale_kept(T* out, const T* grad, const unsigned char* keep, T scale, long long size) {
-    const long long element = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (element < size) out[element] = grad[element] * (keep[element] ? scale : T(0));
+    const long long first = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * VECTOR;
+    if (first + VECTOR <= size) {
+        Vector<T, VECTOR> values = load<VECTOR>(grad + first);
+        const Vector<unsigned char, VECTOR> kept = load<VECTOR>(keep + first);
+#pragma unroll
+        for (int i = 0; i < VECTOR; ++i) values.at[i] *= kept.at[i] ? scale : T(0);
+        store(out + first, values);
+    } else {
+        for (long long i = first; i < size; ++i) out[i] = grad[i] * (keep[i] ? scale : T(0));
+    }
 }

@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy
 
 from minivgg.kernels.common.cuda import TYPES, Program, ceil_div
-from minivgg.kernels.common.cuda_memory import dense, flat, into
+from minivgg.kernels.common.cuda_memory import dense, flat, into, vector
 from minivgg.kernels.common.layout import copies
 from minivgg.registry import algorithm
 
-PROGRAM = Program(Path(__file__).with_name("fused.cu"), ({"T": "float"}, {"T": "double"}))
+PROGRAM = Program(Path(__file__).with_name("fused.cu"), tuple({"T": T, "VECTOR": V} for T, V in (("float", 4), ("float", 1), ("double", 2), ("double", 1))))
 
-THREADS = 256
+THREADS, DECIDED = 256, 8
+"""Of a block; and elements that a thread decides on, as in fused.cu."""
+
+
+def _width(keep: Any, *arrays: Any) -> int:
+    """Elements at once: the bytes of the mask are as many, or ``DECIDED``."""
+    return vector(*arrays) if keep.data.ptr % DECIDED == 0 else 1
 
 
 @algorithm("dropout", backend="cuda", exact=False, workspace=lambda spec, dtype: copies(spec.shape, 2 * dtype.itemsize + 1))
 def dropout(spec, x, out, keep):
     """The stream goes along the rows of the shape, whatever the memory order."""
-    kernel = PROGRAM.kernel("drop", T=TYPES[x.dtype])
     seed, place = (numpy.uint64(spec.seed), None) if isinstance(spec.seed, int) else (numpy.uint64(0), spec.seed)
     limit, scale = numpy.uint32(math.ceil(spec.p * 2**32) - 1), x.dtype.type(spec.scale)
     source = dense(x)
 
-    def compute(out):
-        into(keep, lambda keep: kernel(ceil_div(out.size, 8 * THREADS), THREADS, out, keep, source, seed, place, limit, scale, numpy.int64(out.size)))
+    def compute(out, keep):
+        kernel = PROGRAM.kernel("drop", T=TYPES[x.dtype], VECTOR=_width(keep, out, source))
+        kernel(ceil_div(out.size, DECIDED * THREADS), THREADS, out, keep, source, seed, place, limit, scale, numpy.int64(out.size))
 
-    into(out, compute)
+    into(out, lambda out: into(keep, lambda keep: compute(out, keep)))
 
 
 @algorithm("dropout_grad", backend="cuda", exact=False, workspace=lambda spec, dtype: copies(spec.shape, 2 * dtype.itemsize + 1))
 def dropout_grad(spec, grad, keep, out):
-    kernel, scale = PROGRAM.kernel("scale_kept", T=TYPES[out.dtype]), out.dtype.type(spec.scale)
-    flat(lambda out, grad, keep: kernel(ceil_div(out.size, THREADS), THREADS, out, grad, keep, scale, numpy.int64(out.size)), [out], grad, keep)
+    scale = out.dtype.type(spec.scale)
+
+    def compute(out, grad, keep):
+        width = _width(keep, out, grad)
+        kernel = PROGRAM.kernel("scale_kept", T=TYPES[out.dtype], VECTOR=width)
+        kernel(ceil_div(out.size, THREADS * width), THREADS, out, grad, keep, scale, numpy.int64(out.size))
+
+    flat(compute, [out], grad, keep)

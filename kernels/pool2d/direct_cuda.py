@@ -1,4 +1,4 @@
-"""Pooling on the GPU in one pass, in both memory orders: bound by the memory alone. The kernels are in direct.cu."""
+"""Pooling on the GPU in one pass, in both memory orders: bound by the memory alone. The kernels are in direct.cu and squares.cu."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ PROGRAM = Program(
     Path(__file__).with_name("direct.cu"),
     tuple({"T": T, "VECTOR": V, "TWO": two} for T, V in (("float", 4), ("float", 1), ("double", 2), ("double", 1)) for two in (True, False)),
 )
+
+SQUARES = Program(Path(__file__).with_name("squares.cu"), ({"T": "float", "VECTOR": 4}, {"T": "double", "VECTOR": 2}))
 
 THREADS = 128
 PLACES = 4
@@ -53,18 +55,24 @@ def _copies(spec: Pool2dSpec, dtype: numpy.dtype) -> int:
     return spec.n * spec.c * ((spec.h * spec.w + spec.p * spec.q) * dtype.itemsize + spec.p * spec.q)
 
 
-def _launch(name: str, spec: Pool2dSpec, arrays: tuple[Any, ...], *scalars: Any) -> None:
+def _launch(name: str, spec: Pool2dSpec, arrays: tuple[Any, ...], *average: Any) -> None:
     """The first of the arrays (images, H, W, inner) is written, each place of it by one thread."""
     images, height, width, inner = arrays[0].shape
     lanes = vector(*(array for array in arrays if array is not None))
-    lanes = lanes if inner % lanes == 0 else 1
     two = spec.kernel == spec.stride == (2, 2) and spec.padding == (0, 0) and spec.dilation == (1, 1) and spec.h >= 2 * spec.p and spec.w >= 2 * spec.q
+    size = images * spec.p * spec.q // (lanes // 2) if lanes > 1 else 0
+    if two and inner == 1 and lanes > 1 and spec.w % lanes == 0 and (spec.h, spec.w) == (2 * spec.p, 2 * spec.q) and size <= LARGEST:
+        divisor = (average[1] or average[1].dtype.type(4),) if average else ()
+        kernel = SQUARES.kernel(name, T=TYPES[arrays[0].dtype], VECTOR=lanes)
+        kernel(ceil_div(size, THREADS), THREADS, *arrays, spec.w // lanes, size, *divisor)
+        return
+    lanes = lanes if inner % lanes == 0 else 1
     kernel = PROGRAM.kernel(name, T=TYPES[arrays[0].dtype], VECTOR=lanes, TWO=two)
     places = width * inner // lanes
     across = min(THREADS, 1 << (places - 1).bit_length())
     down = THREADS // across
     blocks = ceil_div(images * height, down), min(ceil_div(places, PLACES * across), MOST_BLOCKS)
-    kernel(blocks, (across, down), *arrays, struct(**_axis(spec, 0)), struct(**_axis(spec, 1)), images, inner, *scalars)
+    kernel(blocks, (across, down), *arrays, struct(**_axis(spec, 0)), struct(**_axis(spec, 1)), images, inner, *average)
 
 
 def _average(spec: Pool2dSpec, dtype: numpy.dtype) -> tuple[int, Any]:

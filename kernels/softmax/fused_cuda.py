@@ -6,19 +6,35 @@ from pathlib import Path
 
 import numpy
 
-from minivgg.kernels.common.cuda import TYPES, Program
-from minivgg.kernels.common.cuda_memory import dense, into, row_blocks
+from minivgg.kernels.common.cuda import TYPES, Program, ceil_div
+from minivgg.kernels.common.cuda_memory import BLOCK, WARP, dense, into, row_blocks, vector
 from minivgg.kernels.common.layout import copies
 from minivgg.registry import algorithm
 
-PROGRAM = Program(Path(__file__).with_name("fused.cu"), ({"T": "float"}, {"T": "double"}))
+HELD = (2, 8)
+"""Vectors of a row that a lane may hold in registers."""
+
+WIDTHS = {"float": 4, "double": 2}
+
+PROGRAM = Program(
+    Path(__file__).with_name("fused.cu"),
+    tuple({"T": T, "VECTOR": width if held else 1, "HELD": held} for T, width in WIDTHS.items() for held in (0, *HELD)),
+)
 
 
 def _run(name, logarithm, out, *inputs):
+    if out.size:
+        arrays = [dense(x) for x in inputs]
+        into(out, lambda out: _launch(name, out, arrays, int(logarithm)))
+
+
+def _launch(name, out, arrays, logarithm):
     rows, classes = out.shape
-    if classes:
-        kernel, arrays = PROGRAM.kernel(name, T=TYPES[out.dtype]), [dense(x) for x in inputs]
-        into(out, lambda out: kernel(*row_blocks(rows, classes), out, *arrays, numpy.int64(rows), numpy.int64(classes), int(logarithm)))
+    width = vector(out, *arrays)
+    held = next((held for held in HELD if classes <= WARP * width * held and width > 1 and classes % width == 0), 0)
+    kernel = PROGRAM.kernel(name, T=TYPES[out.dtype], VECTOR=width if held else 1, HELD=held)
+    blocks = (ceil_div(rows, BLOCK // WARP), (WARP, BLOCK // WARP)) if held else row_blocks(rows, classes)
+    kernel(*blocks, out, *arrays, numpy.int64(rows), numpy.int64(classes), logarithm)
 
 
 def _bytes(shape, dtype):
