@@ -2,13 +2,16 @@
 
     python benchmarks/gpu.py                    # everything: checks, then times; results/gpu.json
     python benchmarks/gpu.py --check            # only whether everything is right
+    python benchmarks/gpu.py --quick            # without the ways of PyTorch's that take minutes to make ready
     python benchmarks/gpu.py layers memory      # these rows anew, the others as results/gpu.json has them
     python benchmarks/gpu.py --show             # the table from results/gpu.json, without a GPU
 
 It installs nothing: CuPy must be there, and PyTorch where it is to be compared with. Nothing is timed unless all of it is right.
 A ratio is the time of the fastest of PyTorch's ways (both memory orders, compiled, ``cudnn.benchmark``) in the same precision over
-ours: medians of interleaved turns between CUDA events, inputs rotating through more than the L2 cache. minivgg computes in strict
-float32 throughout, so what PyTorch does in TF32 and BF16 is listed, and not compared. Exit code 1: something is wrong; 2: no GPU.
+ours: medians of interleaved turns between CUDA events, inputs rotating through more than the L2 cache. Single layers are recorded
+in CUDA graphs, ours and PyTorch's, so that the device alone counts. Exit code 1: something is wrong; 2: no GPU.
+
+``--quick`` leaves out what is compiled, and gradients channels last, for which ``cudnn.benchmark`` tries kernels that take seconds each.
 """
 
 import json
@@ -38,7 +41,8 @@ from minivgg.registry import algorithms, select
 from minivgg.testing.on_device import cuda_records
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
-OURS = "float32, CUPY_TF32=0"
+PRECISIONS = {"": minivgg.allow_tf32, " TF32": minivgg.allow_tf32, " BF16": minivgg.allow_bf16}
+"""What minivgg is allowed, by the end of the competitor's name."""
 FLOAT32 = numpy.dtype("float32")
 REPLICATES, BUDGET = 11, 20.0
 """Turns of each, and seconds that a slow one may take in all."""
@@ -55,16 +59,34 @@ def say(text: str) -> None:
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
-def ours(name: str, competitor: str, run: Callable[[Any], Any], inputs: Sequence[Any], flops: int = 0, size: int = 0) -> Entrant:
-    return Timing(name, competitor, OURS, flops=flops, bytes=size), lambda: (event_timed(rotating(run, inputs)), lambda: run(inputs[0]))
+def allowing(precision: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def allowed(*arguments: Any) -> Any:
+        with PRECISIONS[precision](precision != ""):
+            return function(*arguments)
+
+    return allowed
 
 
-def theirs(name: str, ways: Sequence[Way], build: Callable[[Way], tuple[Callable[[Any], Any], list[Any]]]) -> list[Entrant]:
+def ours(
+    name: str, competitor: str, run: Callable[[Any], Any], inputs: Sequence[Any], *, precision: str = "", flops: int = 0, size: int = 0, record: bool = False
+) -> Entrant:
+    run = allowing(precision, run)
+
+    def make() -> tuple[Calls, Callable[[], Any]]:
+        return event_timed(gpu.recorded(run, inputs) if record else rotating(run, inputs)), lambda: run(inputs[0])
+
+    return Timing(name, f"{competitor}{precision}", precision.strip() or "float32", flops=flops, bytes=size), make
+
+
+def theirs(
+    name: str, ways: Sequence[Way], build: Callable[[Way], tuple[Callable[[Any], Any], list[Any]]], record: bool = False
+) -> list[Entrant]:  # fmt: skip
     """PyTorch's ways, if it is there."""
 
     def make(way: Way) -> tuple[Calls, Callable[[], Any]]:
         run, inputs = build(way)
-        return flagged(way, event_timed(rotating(run, inputs))), flagged(way, lambda: run(inputs[0]))
+        calls = flagged(way, gpu_pytorch.recorded)(run, inputs) if record else rotating(run, inputs)
+        return flagged(way, event_timed(calls)), flagged(way, lambda: run(inputs[0]))
 
     return [(Timing(name, way.name, way.flags), lambda way=way: make(way)) for way in (ways if gpu_pytorch.missing() is None else ())]
 
@@ -84,7 +106,7 @@ def race(entrants: Sequence[Entrant], allowed: dict[str, float]) -> list[dict[st
             continue
         truth = result if truth is None else truth
         timing.error = measure.relative_error(result, truth)
-        limit = allowed[timing.competitor.split()[1] if timing.competitor.startswith("PyTorch") else "float32"]
+        limit = allowed[next((precision for precision in ("TF32", "BF16") if precision in timing.competitor), "float32")]
         if timing.error <= limit:
             ready.append((timing, calls))
         else:
@@ -100,12 +122,22 @@ def numpy_of(result: Any) -> numpy.ndarray:
     return result.get() if hasattr(result, "get") else gpu_pytorch.as_numpy(result)
 
 
+PERIOD = 4_194_301
+"""Random numbers that an array repeats: a prime number, so that rows, planes and images differ."""
+
+
+def normal(shape: tuple[int, ...], seed: int) -> Any:
+    """Normally distributed numbers on the device."""
+    cupy, count = cupy_for("bench"), min(PERIOD, int(numpy.prod(shape)))
+    return cupy.resize(cupy.asarray(numpy.random.default_rng(seed).standard_normal(count, dtype=FLOAT32)), shape)
+
+
 def images(described: network.Network, batch: int) -> list[Any]:
-    cupy = cupy_for("bench")
-    return beyond_cache(lambda i: cupy.asarray(described.images(batch, seed=i)), 4 * batch * int(numpy.prod(described.input)))
+    shape = (batch, *described.input)
+    return beyond_cache(lambda i: normal(shape, i), 4 * int(numpy.prod(shape)))
 
 
-def forward(described: network.Network, batch: int, ways: Sequence[Way], graphed: bool) -> list[dict[str, Any]]:
+def forward(described: network.Network, batch: int, ways: Sequence[Way], graphed: bool, precisions: Sequence[str] = ("",)) -> list[dict[str, Any]]:
     name, arrays, net = f"forward {batch}", images(described, batch), model(described).eval().to("cuda")
     inputs = [minivgg.Tensor(array) for array in arrays]
 
@@ -113,7 +145,7 @@ def forward(described: network.Network, batch: int, ways: Sequence[Way], graphed
         with minivgg.no_grad():
             return net(x)
 
-    entrants = [ours(name, "minivgg", run, inputs)]
+    entrants = [ours(name, "minivgg", run, inputs, precision=precision) for precision in precisions]
     if graphed:
         entrants.append(ours(name, "minivgg graph", minivgg.graph(net, inputs[0]), inputs))
     return race(entrants + theirs(name, ways, lambda way: gpu_pytorch.forward(way, described, arrays)), gpu_pytorch.MAY_DIFFER)
@@ -138,21 +170,24 @@ def step(described: network.Network, batch: int, ways: Sequence[Way]) -> list[di
     return race([ours(name, "minivgg", run, inputs), *others], gpu_pytorch.MAY_DIFFER)
 
 
-def convolutions(layers: Sequence[problems.Problem]) -> list[dict[str, Any]]:
+def convolutions(layers: Sequence[problems.Problem], ways: Callable[[str], Sequence[Way]]) -> list[dict[str, Any]]:
     """Each layer in three directions, images channels last in ours: what "auto" chooses is "minivgg", the other CUDA kernels follow."""
-    cupy, results = cupy_for("bench"), []
+    results, known = [], set()
     for problem in layers:
         spec = problem.spec
+        if spec in known:
+            continue  # conv3_3 is conv3_2 again
+        known.add(spec)
         for direction, operation in measure.DIRECTIONS.items():
             name, size = f"{problem.label} {direction}", work.least_bytes(spec)
             sets = beyond_cache(lambda i, spec=spec, direction=direction: drawn(spec, direction, i), size)
             chosen = select(operation, spec, FLOAT32, device="cuda:0")
-            known = {chosen.name: chosen, **{n: r for n, r in algorithms(operation, "cuda").items() if r.backend == "cuda" and not r.supports(spec, FLOAT32)}}
+            others = [r for r in algorithms(operation, "cuda").values() if r.backend == "cuda" and r is not chosen and not r.supports(spec, FLOAT32)]
             entrants = []
-            for record in known.values():
-                out = channels_last_on_device(
-                    cupy.empty({"output": spec.output_shape, "input": spec.input_shape, "weight": spec.weight_shape}[direction], FLOAT32)
-                )
+            for record in [chosen, *(other for other in others if other.name != "direct")]:  # a hundred times slower on many channels
+                shape = {"output": spec.output_shape, "input": spec.input_shape, "weight": spec.weight_shape}[direction]
+                out = cupy_for("bench").empty(shape, FLOAT32)
+                out = out if direction == "weight" else channels_last_on_device(out)
 
                 def run(arrays: Any, record: Any = record, out: Any = out, spec: Any = spec) -> Any:
                     record(spec, *arrays, out)
@@ -160,18 +195,18 @@ def convolutions(layers: Sequence[problems.Problem]) -> list[dict[str, Any]]:
 
                 flops = 2 * (work.executed_macs(spec, record.name) or spec.macs)
                 competitor = "minivgg" if record is chosen else f"minivgg by {record.name}"
-                entrants.append(ours(name, competitor, run, sets, flops, size))
+                entrants.append(ours(name, competitor, run, sets, flops=flops, size=size, record=True))
                 entrants[-1][0].flags += f", {record.name}"
             build = lambda way, spec=spec, direction=direction, sets=sets: gpu_pytorch.convolution(way, spec, direction, sets)  # noqa: E731
-            results += race(entrants + theirs(name, gpu_pytorch.STRICT, build), {"float32": 1e-4})
+            results += race(entrants + theirs(name, ways(direction), build, record=True), {"float32": 1e-4})
     return results
 
 
 def drawn(spec: Any, direction: str, seed: int) -> list[Any]:
-    """Inputs on the device; images channels last, filters in C order."""
-    cupy = cupy_for("bench")
-    arrays = [cupy.asarray(array) for array in measure.draw_inputs(spec, direction, seed)]
-    return [channels_last_on_device(array) if array.ndim == 4 and array.shape != spec.weight_shape else array for array in arrays]
+    """What the kernels of a direction take; images channels last, filters in C order."""
+    x, w, b, dy = (normal(shape, 4 * seed + i) for i, shape in enumerate((spec.input_shape, spec.weight_shape, (spec.k,), spec.output_shape)))
+    x, dy = channels_last_on_device(x), channels_last_on_device(dy)
+    return {"output": [x, w, b], "input": [dy, w], "weight": [dy, x]}[direction]
 
 
 def channels_last_on_device(array: Any) -> Any:
@@ -180,7 +215,7 @@ def channels_last_on_device(array: Any) -> Any:
 
 def memory_bound(shape: tuple[int, ...], rows: tuple[int, ...], parameters: int) -> list[dict[str, Any]]:
     """Layers and an optimiser that compute next to nothing: their bytes, each read or written once, say how fast they could be."""
-    cupy, results = cupy_for("bench"), []
+    results = []
     calls = {
         "relu": (shape, 2.0, lambda x: F.relu(x)),
         "max_pool2d": (shape, 1.25, lambda x: F.max_pool2d(x, 2)),
@@ -190,31 +225,42 @@ def memory_bound(shape: tuple[int, ...], rows: tuple[int, ...], parameters: int)
     }
     for name, (size, moved, call) in calls.items():
         count = int(numpy.prod(size))
-        inputs = beyond_cache(lambda i, size=size: minivgg.Tensor(cupy.asarray(numpy.random.default_rng(i).standard_normal(size, dtype=FLOAT32))), 4 * count)
+        inputs = beyond_cache(lambda i, size=size: minivgg.Tensor(normal(size, i)), 4 * count)
 
         def run(x: minivgg.Tensor, call: Any = call) -> minivgg.Tensor:
             with minivgg.no_grad():
                 return call(x)
 
         results += race([ours(name, "minivgg", run, inputs, size=int(4 * moved * count))], {"float32": 0.0})
-    p = minivgg.ones(parameters, device="cuda").requires_grad_()
-    p.grad = minivgg.ones(parameters, device="cuda")
-    optimizer = minivgg.optim.SGD([p], lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    timing = Timing("SGD", "minivgg", OURS, bytes=5 * p.nbytes)  # p, its gradient and momentum read, p and momentum written
-    gpu.take_turns_on_device([(timing, event_timed(optimizer.step))], REPLICATES, BUDGET)
-    return [*results, timing.as_data()]
+    x = channels_last_on_device(normal(shape, 0))
+    sums = [Timing("bias gradient", "minivgg", "float32", bytes=x.nbytes)]
+    tensor = minivgg.Tensor(x)
+    gpu.take_turns_on_device([(sums[0], event_timed(lambda: tensor.sum((0, 2, 3))))], REPLICATES, BUDGET)
+    results += [timing.as_data() for timing in sums]
+    for make, moved in ((minivgg.optim.SGD, 5), (minivgg.optim.Adam, 7)):  # the parameter, its gradient and its state read, all but the gradient written
+        p = minivgg.ones(parameters, device="cuda").requires_grad_()
+        p.grad = minivgg.ones(parameters, device="cuda")
+        optimizer = make([p], lr=LEARNING_RATE, **({"momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY} if make is minivgg.optim.SGD else {}))
+        timing = Timing(make.__name__, "minivgg", "float32", bytes=moved * p.nbytes)
+        gpu.take_turns_on_device([(timing, event_timed(optimizer.step))], REPLICATES, BUDGET)
+        results.append(timing.as_data())
+    return results
 
 
 def vgg() -> network.Network:
     return network.build("vgg16", 224)
 
 
-GROUPS: dict[str, Callable[[], list[dict[str, Any]]]] = {
-    "forward64": lambda: forward(vgg(), 64, [*gpu_pytorch.EAGER, *gpu_pytorch.COMPILED], graphed=False),
-    "step64": lambda: step(vgg(), 64, [*gpu_pytorch.EAGER, *gpu_pytorch.COMPILED]),
-    "layers": lambda: convolutions(problems.vgg("vgg16", 64)),
-    "forward1": lambda: forward(vgg(), 1, [*gpu_pytorch.STRICT, *gpu_pytorch.COMPILED[:1], *gpu_pytorch.GRAPH], graphed=True),
-    "memory": lambda: memory_bound((64, 64, 112, 112), (1 << 16, 1000), 1 << 26),
+def ways_of_layers(quick: bool) -> Callable[[str], Sequence[Way]]:
+    return lambda direction: gpu_pytorch.STRICT[: 1 if quick and direction != "output" else None]
+
+
+GROUPS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
+    "forward64": lambda quick: forward(vgg(), 64, [*gpu_pytorch.EAGER, *([] if quick else gpu_pytorch.COMPILED)], False, tuple(PRECISIONS)),
+    "step64": lambda quick: step(vgg(), 64, gpu_pytorch.STRICT[:1] if quick else [*gpu_pytorch.STRICT, *gpu_pytorch.COMPILED[:1]]),
+    "layers": lambda quick: convolutions(problems.vgg("vgg16", 64), ways_of_layers(quick)),
+    "forward1": lambda quick: forward(vgg(), 1, [*gpu_pytorch.STRICT, *([] if quick else gpu_pytorch.COMPILED[:1]), *gpu_pytorch.GRAPH], True),
+    "memory": lambda quick: memory_bound((64, 64, 112, 112), (1 << 16, 1000), 1 << 26),
 }
 
 
@@ -238,6 +284,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROWS", help=f"{', '.join(GROUPS)}; all if none is given")
     parser.add_argument("--check", action="store_true", help="time nothing")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes minutes to make ready")
     parser.add_argument("--show", action="store_true", help="measure nothing")
     arguments = parser.parse_args(words)
     unknown = set(arguments.rows) - set(GROUPS)
@@ -258,7 +305,7 @@ def main(words: Sequence[str] | None = None) -> int:
         say(gpu_pytorch.missing() or "PyTorch is compared with")
         facts = {"machine": machine(), "device": gpu.device_facts(), "ceilings": gpu.measure_ceilings(), "checks": len(done)}
         for name in arguments.rows or GROUPS:
-            data[name] = {**facts, "results": GROUPS[name]()}
+            data[name] = {**facts, "results": GROUPS[name](arguments.quick)}
             RESULTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
             cupy_for("bench").get_default_memory_pool().free_all_blocks()
     print(table(data))

@@ -4,6 +4,7 @@ A way is a ``Way``; ``forward``, ``step`` and ``convolution`` return what gpu.py
 """
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -109,15 +110,9 @@ def _graph(model: Any, example: Any) -> Callable[[Any], Any]:
     """The model recorded; a call copies its input to where the recording reads it, as ours does."""
     import torch
 
-    place, graph, aside = example.clone(), torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    place = example.clone()
     with torch.inference_mode():
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # what is recorded has to be warm, on another stream than the legacy one
-            for _ in range(3):
-                model(place)
-        torch.cuda.current_stream().wait_stream(aside)
-        with torch.cuda.graph(graph):
-            result = model(place)
+        graph, result = _record(model, place)
 
     def run(x: Any) -> Any:
         place.copy_(x)
@@ -125,6 +120,27 @@ def _graph(model: Any, example: Any) -> Callable[[Any], Any]:
         return result
 
     return run
+
+
+def _record(run: Callable[[Any], Any], example: Any) -> tuple[Any, Any]:
+    """A CUDA graph of ``run(example)``, and the result that each replay fills."""
+    import torch
+
+    graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # what is recorded has to be warm, on another stream than the legacy one
+        for _ in range(3):
+            run(example)
+    torch.cuda.current_stream().wait_stream(aside)
+    with torch.cuda.graph(graph):
+        result = run(example)
+    return graph, result
+
+
+def recorded(run: Callable[[Any], Any], inputs: Sequence[Any]) -> Callable[[], None]:
+    """``run`` of the next input at each call, each recorded in a CUDA graph of its own."""
+    graphs = itertools.cycle([_record(run, each)[0] for each in inputs])
+    return lambda: next(graphs).replay()
 
 
 def step(way: Way, network: Network, batches: Sequence[tuple[Any, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:

@@ -23,6 +23,10 @@ WAITS = """something asks the device for a number, or copies from the host, whic
 tensor, a boolean mask as an index, a tensor made of Python's numbers or of random ones"""
 
 
+LIBRARIES = """something is computed by a library that CuPy does not let record: matmul, and linear and convolution in float64 (cuBLAS), or \
+a convolution by fft"""
+
+
 class Graph:
     """What ``graph`` returns: call it with tensors like the examples.
 
@@ -96,6 +100,8 @@ def _capturing(capture: Capture, stream: Any) -> Iterator[None]:
             stream.end_capture()
         if isinstance(error, capture.cupy.cuda.runtime.CUDARuntimeError):
             raise UnsupportedError("graph", f"{WAITS}{_where(error)} ({error})") from error
+        if isinstance(error, NotImplementedError):
+            raise UnsupportedError("graph", f"{LIBRARIES}{_where(error)} ({error})") from error
         raise
     finally:
         current.capture = None

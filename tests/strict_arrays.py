@@ -130,6 +130,8 @@ _install_operators()
 
 def computed(function, args, kwargs, owner):
     """The wrapped result of a function of NumPy arrays."""
+    if function in BY_CUBLAS and STATE.capture is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")  # CuPy's words
     out = kwargs.get("out")
     args, kwargs = unwrap(tuple(args)), {name: unwrap(value) for name, value in kwargs.items()}
     if isinstance(out, ndarray):
@@ -230,6 +232,7 @@ class Launch(emulator.Function):
 CHANGES_FIRST = (numpy.copyto,)
 """Functions that change their first argument."""
 
+BY_CUBLAS = (numpy.matmul, numpy.dot, numpy.tensordot, operator.matmul)
 SIZE_BY_VALUE = (numpy.nonzero, numpy.argwhere, numpy.flatnonzero, numpy.unique)
 """Functions that must know numbers on the device to know how large their result is."""
 

@@ -138,19 +138,22 @@ def test_ceilings_are_measured_by_a_kernel_that_computes(cupy):
 def test_every_group_measures_minivgg(cupy):
     """Without PyTorch, which finds no GPU here."""
     described = network.build("minivgg", 8)
-    rows = gpu.forward(described, 2, gpu_pytorch.EAGER, graphed=True)
-    assert [row["competitor"] for row in rows[:2]] == ["minivgg", "minivgg graph"]
-    assert rows[1]["error"] == 0
+    rows = gpu.forward(described, 2, gpu_pytorch.EAGER, True, tuple(gpu.PRECISIONS))
+    assert [row["competitor"] for row in rows] == ["minivgg", "minivgg TF32", "minivgg BF16", "minivgg graph"]
+    errors = [row["error"] for row in rows]
+    assert errors[0] == errors[3] == 0 < 1e-5 < errors[1] < errors[2]  # each precision was really allowed
     rows += gpu.step(described, 2, [])
-    rows += gpu.convolutions([SMALL])
+    rows += gpu.convolutions([SMALL, SMALL], gpu.ways_of_layers(quick=True))
     rows += gpu.memory_bound((1, 2, 4, 4), (3, 5), 8)
     assert {row["work"] for row in rows} == {
-        "forward 2", "step 2", "small output", "small input", "small weight", "relu", "max_pool2d", "avg_pool2d", "dropout", "softmax", "SGD",
+        "forward 2", "step 2", "small output", "small input", "small weight", "relu", "max_pool2d", "avg_pool2d", "dropout", "softmax",
+        "bias gradient", "SGD", "Adam",
     }  # fmt: skip
     assert all(row["median"] > 0 and not row["refusal"] for row in rows if row["competitor"].startswith("minivgg"))
-    takes = [name for name, each in algorithms("conv2d", "cuda").items() if each.backend == "cuda" and each.supports(SMALL.spec, gpu.FLOAT32) is None]
+    records = algorithms("conv2d", "cuda").items()
+    takes = [name for name, each in records if each.backend == "cuda" and name != "direct" and each.supports(SMALL.spec, gpu.FLOAT32) is None]
     assert sorted(row["flags"].rpartition(" ")[2] for row in rows if row["work"] == "small output") == sorted(takes)
-    assert all(row["flags"].startswith("float32, CUPY_TF32=0") for row in rows)
+    assert {row["flags"].split(",")[0] for row in rows} == {"float32", "TF32", "BF16"}
     json.dumps(rows)
 
 
@@ -233,7 +236,7 @@ def test_the_table_says_of_every_goal_whether_it_was_reached():
     strict = "PyTorch float32 channels-last"
     data = {
         "forward64": part(("forward 64", "minivgg", 0.02, 0, 0), ("forward 64", strict, 0.04, 0, 0), ("forward 64", f"{strict} compiled", 0.036, 0, 0),
-                          ("forward 64", "PyTorch TF32 channels-last", 0.001, 0, 0)),
+                          ("forward 64", "PyTorch TF32 channels-last", 0.001, 0, 0), ("forward 64", "minivgg TF32", 0.002, 0, 0)),
         "layers": part(("conv1_1 output", "minivgg", 0.001, 3e10, 2e9), ("conv1_1 output", strict, 0.0015, 0, 0),
                        ("conv5_1 output", "minivgg", 0.001, 0, 0), ("conv5_1 output", strict, 0.0011, 0, 0)),
         "forward1": part(("forward 1", "minivgg", 0.009, 0, 0), ("forward 1", "minivgg graph", 0.001, 0, 0), ("forward 1", strict, 0.0014, 0, 0),
@@ -250,7 +253,8 @@ def test_the_table_says_of_every_goal_whether_it_was_reached():
     assert reached["VGG-16 forward, batch 1, under a graph, strict float32", "PyTorch under a graph"] == ("1.20", "yes")
     assert reached["relu", "the measured copy bandwidth"] == ("95%", "yes")
     assert reached["softmax", "the measured copy bandwidth"] == ("50%", "**no**")
-    assert sum("not built" in line for line in found) == 2
+    assert reached["VGG-16 forward, batch 64, TF32", "PyTorch TF32"] == ("0.50", "**no**")
+    assert reached["VGG-16 forward, batch 64, BF16", "PyTorch BF16"] == ("not measured", "")
     assert "| conv1_1 output | minivgg | f | 1 | 50% | 50% |" in found
     assert "layers: Made up, 13000, commit abc; copies 4000 GB/s, 60.0 TFLOP/s of multiply-adds" in found
 
@@ -273,7 +277,7 @@ def test_a_run_keeps_its_results_beside_those_of_other_rows(cupy, monkeypatch, t
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "gpu.json")
     monkeypatch.setattr(gpu, "checks", lambda: [("a layer", 1e-7, "")])
     monkeypatch.setattr(timing, "measure_ceilings", lambda: {"copy": 1e9, "flops": 1e9})
-    monkeypatch.setitem(gpu.GROUPS, "layers", lambda: gpu.convolutions([SMALL]))
+    monkeypatch.setitem(gpu.GROUPS, "layers", lambda quick: gpu.convolutions([SMALL], gpu.ways_of_layers(quick)))
     gpu.RESULTS.write_text(json.dumps({"memory": part(("relu", "minivgg", 0.001, 0, 8))}))
     assert gpu.main(["layers"]) == 0
     kept = json.loads(gpu.RESULTS.read_text())

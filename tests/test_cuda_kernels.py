@@ -68,7 +68,7 @@ def test_winograd_in_many_blocks_of_tiles(algorithm, problem, dtype, on, monkeyp
 
 
 @pytest.mark.parametrize("on", MACHINES)
-@pytest.mark.parametrize("name", ["implicit_gemm", "direct"])
+@pytest.mark.parametrize("name", ["implicit_gemm", "tensor_cores", "direct"])
 def test_what_a_place_does_not_look_at_may_be_infinite(name, on):
     """Slices of a product end in zeros, which times infinity would be nan."""
     spec = Conv2dSpec.parse("n1 c3 h9 w9 k4 r3 p1")

@@ -81,6 +81,22 @@ def rotating(run: Callable[[Any], Any], inputs: Sequence[Any]) -> Callable[[], A
     return lambda: run(next(following))
 
 
+def recorded(run: Callable[[Any], Any], inputs: Sequence[Any]) -> Callable[[], None]:
+    """``run`` of the next input at each call, each recorded in a CUDA graph of its own: what Python needs to start the kernels does not count."""
+    cuda = cupy_for("bench").cuda
+    graphs = []
+    for each in inputs:
+        run(each)  # kernels are compiled, and what they are given is there
+        pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        stream.wait_event(cuda.get_current_stream().record())
+        with stream, cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            run(each)
+            graphs.append((stream.end_capture(), pool))
+    following = itertools.cycle(graphs)
+    return lambda: next(following)[0].launch(stream=cuda.get_current_stream())
+
+
 def take_turns_on_device(competitors: Sequence[tuple[Timing, Callable[[int], float]]], replicates: int, budget: float) -> None:
     """``take_turns`` after a warm-up; without pauses, because nobody's threads are in the way, and an idle GPU slows its clock down."""
     for _, calls in competitors:
