@@ -22,14 +22,15 @@ from minivgg.kernels.common.tensor_tiles import (
     SMALL,
     SMALL_SIDE,
     TILE,
-    WIDE_ROUNDED,
+    WIDE_BF16,
+    WIDE_TF32,
     Tile,
     split,
     vectors,
 )  # fmt: skip
 from minivgg.precision import BF16, FLOAT32, TF32
 
-TILES = {FLOAT32: (TILE, SMALL, LOW), TF32: (WIDE_ROUNDED, NARROW_ROUNDED, LOW), BF16: (WIDE_ROUNDED, NARROW_ROUNDED, LOW)}
+TILES = {FLOAT32: (TILE, SMALL, LOW), TF32: (WIDE_TF32, NARROW_ROUNDED, LOW), BF16: (WIDE_BF16, NARROW_ROUNDED, LOW)}
 """For large products, for few columns (or few rows and columns in float32), and for few rows."""
 
 PROGRAM = Program(

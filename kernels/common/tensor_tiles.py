@@ -47,10 +47,10 @@ class Tile(NamedTuple):
         return {**more, **dict(zip(names, self, strict=True))}
 
 
-TILE, SMALL, LOW = Tile(128, 64, 4, 4, 32, 3, 2), Tile(64, 64, 4, 4, 16, 4, 4), Tile(32, 128, 2, 4, 16, 4, 2)
+TILE, SMALL, LOW = Tile(128, 64, 4, 4, 16, 4, 2), Tile(64, 64, 4, 4, 16, 4, 4), Tile(32, 128, 2, 4, 16, 4, 2)
 """For three products of each pair of numbers, two parts of which take registers; SMALL and LOW for products that fill no larger one."""
 
-WIDE_ROUNDED, NARROW_ROUNDED = Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 16, 4, 3)
+WIDE_TF32, WIDE_BF16, NARROW_ROUNDED = Tile(128, 128, 4, 8, 16, 4, 2), Tile(128, 128, 4, 8, 32, 3, 2), Tile(128, 64, 4, 4, 16, 4, 3)
 """For one product: large tiles of warps, because reading shared memory is what takes the time."""
 
 SMALL_SIDE, LOW_SIDE = 64, 32

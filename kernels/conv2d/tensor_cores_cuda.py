@@ -16,7 +16,7 @@ from minivgg.backend import namespace
 from minivgg.kernels.common.cuda import Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import channels_last, dense, into, into_channels_last
 from minivgg.kernels.common.product_cuda import multiply, multiply_bytes
-from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, NARROW_ROUNDED, SMALL_SIDE, WIDE_ROUNDED, Tile, missing, split, vectors
+from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, LONGEST, NARROW_ROUNDED, SMALL_SIDE, TILE, WIDE_BF16, WIDE_TF32, Tile, missing, split, vectors
 from minivgg.kernels.conv2d import _gather
 from minivgg.precision import BF16, FLOAT32, TF32, significant_bits
 from minivgg.registry import algorithm
@@ -25,7 +25,7 @@ from minivgg.spec import Conv2dSpec
 SCATTERED, FEW_TAPS = Tile(128, 64, 2, 4, 16, 4, 1), Tile(32, 64, 1, 4, 16, 4, 4)
 """For channels that are copied one by one; and for the weights of a first layer: 3x3 taps of 3 channels are 27 rows."""
 
-TILES = {FLOAT32: (Tile(128, 64, 4, 4, 16, 4, 2),), TF32: (WIDE_ROUNDED, NARROW_ROUNDED), BF16: (WIDE_ROUNDED, NARROW_ROUNDED)}
+TILES = {FLOAT32: (TILE,), TF32: (WIDE_TF32, NARROW_ROUNDED), BF16: (WIDE_BF16, NARROW_ROUNDED)}
 """For four channels at a time; the last one for few columns."""
 
 PROGRAM = Program(
