@@ -181,6 +181,10 @@ def not_finite(*names: str) -> Callable[[Example], bool]:
     return lambda example: any(isinstance(v := example.options.get(n), bool) or (isinstance(v, float) and not math.isfinite(v)) for n in names)
 
 
+def squares_overflow(example: Example) -> bool:
+    return any(bool((abs(array) > (1e18 if array.itemsize == 4 else 1e150)).any()) for array in example.arrays() if array.dtype.kind == "f")
+
+
 def above_one(name: str) -> Callable[[Example], bool]:
     return lambda example: example.options.get(name, 0) > 1
 
@@ -265,10 +269,12 @@ DIFFERENCES = [
     Difference("a flag is True or False", REFUSED, "Conv2d Linear", "bias must be True or False"),
     Difference("booleans are no numbers", REFUSED, EVERY, "got False", a_boolean),
     Difference("PyTorch's integers have 64 bits, even where they become floats", TAKEN, f"{STEPS} {' '.join(MODULES)}", "OverflowError", a_huge_number),
+    Difference("bytes are no numbers", REFUSED, "Conv2d", "got b'"),
     Difference("a list of one number stands for a pair", TAKEN, "Conv2d", "to be a single integer value or a list of 1 values"),
     Difference("PyTorch's own fault, of which it says so", TAKEN, EVERY, "please report a bug to PyTorch"),
     Difference("PyTorch does not look at a dampening without momentum", REFUSED, STEPS, "dampening must be a number"),
     Difference("an average that weighs more than 1 is none; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", above_one("alpha")),
+    Difference("a square overflows by itself, and not where a sum is added to it at once", OUTPUTS, STEPS, "nan", squares_overflow),
     Difference("nan is no option of an optimiser", REFUSED, STEPS, "got nan"),
     Difference("a flag is True or False", REFUSED, STEPS, "must be True or False"),
     # Shapes
@@ -291,6 +297,7 @@ DIFFERENCES = [
     Difference("PyTorch does not look at indices where there are no elements", REFUSED, "getitem", "out of bounds", a_slice_of_nothing),
     Difference("of no classes, no target is one", REFUSED, LOSSES, "class", no_elements),
     Difference("PyTorch does not look at the window where there are no elements", REFUSED, "local_response_norm", "size must be", no_elements),
+    Difference("PyTorch does not look at a dilation where there are no elements", REFUSED, CONVOLUTIONS, "dilation must be", no_elements),
     Difference("PyTorch does not look at the gradient of no images", REFUSED, "conv2d_grad_weight", "grad_output expects shape", no_elements),
     # Numbers
     Difference("PyTorch divides by 0 in the gradient of a variance over dim=()", GRADIENTS, "var std", "", option("dim", 1, ())),
