@@ -61,9 +61,8 @@ def check_numbers(operation: str, **numbers: Any) -> None:
 
 def check_probability(operation: str, name: str, value: Any) -> None:
     """A number from 0 to 1."""
-    check_numbers(operation, **{name: value})
-    if not 0 <= value <= 1:
-        raise ArgumentError(operation, f"{name} must lie in [0, 1], got {value}")
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ArgumentError(operation, f"{name} must lie in [0, 1], got {value!r}")
 
 
 def check_fits(operation: str, dtype: numpy.dtype, *numbers: float | None) -> None:
