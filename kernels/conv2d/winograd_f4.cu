@@ -170,7 +170,7 @@ extern "C" __global__ void transform_outputs(const T* m, const T* bias, T* y, Ti
                 image[(long long)((at.row + i) * tiles.width + at.column + j) * tiles.channels] = tile[i][j];
 }
 
-// The largest of each whole 2x2 window [N, P/2, Q/2, K], and which of its cells was the first to be that (cells may be null).
+// The largest of each whole 2x2 window [N, P/2, Q/2, K], and which of its cells that is (may be null).
 extern "C" __global__ void transform_and_pool(const T* m, const T* bias, T* y, unsigned char* cells, Tiles tiles, int relu) {
     const long long place = thread_number();
     if (place >= (long long)tiles.count * tiles.channels) return;
@@ -190,7 +190,7 @@ extern "C" __global__ void transform_and_pool(const T* m, const T* bias, T* y, u
 #pragma unroll
             for (int other = 1; other < 4; ++other) {
                 const T value = tile[i + other / 2][j + other % 2];
-                if (value > largest || (value != value && largest == largest)) largest = value, cell = other;  // nan wins
+                if (value > largest || value != value) largest = value, cell = other;  // of equal cells the first, the last nan if there is one
             }
             const long long to = image + (long long)(row * width + column) * tiles.channels;
             y[to] = largest;
