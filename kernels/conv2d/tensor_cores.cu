@@ -28,7 +28,7 @@ struct Places {
             const int row = first_row + threadIdx.x / LANES + i * APART, place = row % places;
             y[i] = row < rows ? place / g.places_x * g.step_y + g.first_y : OUTSIDE;
             x[i] = place % g.places_x * g.step_x + g.first_x;
-            at[i] = ((row / places * g.height + y[i]) * g.width + x[i]) * g.channels;  // may begin outside: only taps within are read
+            at[i] = row < rows ? ((row / places * g.height + y[i]) * g.width + x[i]) * g.channels : 0;  // may begin outside: only taps within are read
         }
         const int l = begin + threadIdx.x % LANES * VECTOR;
         source = from + group * g.depth;
