@@ -150,23 +150,23 @@ def _picky(operation, sentence):
 POLICY = [  # problem, what "auto" takes on the processor (in each direction, where they differ), and on a GPU
     ("n1 c64 h224 w224 k64 r3 p1", "winograd_f4", "winograd_f4"),
     ("n64 c512 h14 w14 k512 r3 p1", "winograd_f4", "winograd_f4"),
-    ("n1 c512 h14 w14 k512 r3 p1", "winograd_f2", "implicit_gemm"),  # 16 tiles of 4x4 for each filter
-    ("n2 c512 h14 w14 k512 r3 p1", "winograd_f2", "implicit_gemm"),
-    ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "implicit_gemm"),
-    ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "implicit_gemm"),  # few tiles, but few filters, too
-    ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "implicit_gemm"),
-    ("n1 c3 h224 w224 k64 r3 p1", "direct", "implicit_gemm"),
-    ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "implicit_gemm"),
-    ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "implicit_gemm"),  # 3136 columns of 14400
-    ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "implicit_gemm"),  # phases of a stride
-    ("n8 c512 h7 w7 k2048 r1", "implicit_gemm", "implicit_gemm"),  # rows that fill half a tile
-    ("n1 c16 h32 w32 k16 r5 p2", "direct", "implicit_gemm"),  # too few channels for a copy
-    ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), "implicit_gemm"),
+    ("n1 c512 h14 w14 k512 r3 p1", "winograd_f2", "tensor_cores"),  # 16 tiles of 4x4 for each filter
+    ("n2 c512 h14 w14 k512 r3 p1", "winograd_f2", "tensor_cores"),
+    ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "tensor_cores"),
+    ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "tensor_cores"),  # few tiles, but few filters, too
+    ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "tensor_cores"),
+    ("n1 c3 h224 w224 k64 r3 p1", "direct", ("implicit_gemm", "tensor_cores", "tensor_cores")),  # three channels are copied one by one
+    ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "tensor_cores"),
+    ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "tensor_cores"),  # 3136 columns of 14400
+    ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "tensor_cores"),  # phases of a stride
+    ("n8 c512 h7 w7 k2048 r1", "implicit_gemm", "tensor_cores"),  # rows that fill half a tile
+    ("n1 c16 h32 w32 k16 r5 p2", "direct", "tensor_cores"),  # too few channels for a copy
+    ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), ("implicit_gemm", "tensor_cores", "tensor_cores")),
     ("n8 c64 h64 w64 k64 r31 p15", "fft", "fft"),
     ("n8 c64 h56 w56 k64 r3 p1 g64", None, "direct"),  # depthwise
     ("n256 c512 h14 w14 k512 r3 p1", "winograd_f4", "winograd_f4"),  # many multiply-adds a point, but few taps
-    ("n1 c512 h7 w7 k4096 r7", None, "im2col"),  # a linear layer: one long column
-    ("n1 c512 h256 w256 k1 r256", None, ("kn2row", "kn2row", "implicit_gemm")),  # a column that im2col refuses
+    ("n1 c512 h7 w7 k4096 r7", None, "tensor_cores"),  # a linear layer: one long column
+    ("n1 c512 h256 w256 k1 r256", None, "tensor_cores"),  # a column that im2col refuses
 ]
 
 
@@ -257,7 +257,7 @@ def test_explain_gives_the_sentence_of_each_one_refused():
     explanation = minivgg.explain(too_long, device="cuda:0")
     lines = str(explanation).splitlines()
     assert any(re.fullmatch(rf"  im2col +-  {SENTENCE}", line) for line in lines)
-    assert any(line.startswith("> kn2row") for line in lines)
+    assert any(line.startswith("> tensor_cores") for line in lines)
     refused = [candidate for candidate in explanation.candidates if not candidate.applies]
     assert "im2col" in {candidate.name for candidate in refused}
     assert all(len(candidate.reason.split()) > 3 and not candidate.workspace and not candidate.chosen for candidate in refused)

@@ -138,6 +138,14 @@ CANNOT = {
 }
 
 
+def test_a_product_of_cublas_is_refused_with_the_line(cupy):
+    """CuPy refuses cuBLAS while a stream is captured: a bare ``@`` is its product, that of ``nn.Linear`` our own."""
+    with pytest.raises(UnsupportedError, match=r"^graph: .*cuBLAS"):
+        minivgg.graph(lambda x: x @ x, minivgg.ones(2, 2, device="cuda"))
+    assert cupy.cuda.capture is None
+    assert minivgg.graph(nn.Linear(2, 2).cuda(), minivgg.ones(2, 2, device="cuda")) is not None
+
+
 @pytest.mark.parametrize("name", CANNOT)
 def test_what_cannot_be_recorded_is_refused_with_the_line(name, cupy):
     class Layer(nn.Module):

@@ -170,7 +170,7 @@ def test_exact_and_forced_ones_are_respected(monkeypatch):
 
 def test_arrays_elsewhere_follow_the_policy():
     tuning.keep([measured(kn2row=0.1)])
-    assert select("conv2d", SPEC, float32, device="cuda:0").name == minivgg.explain(SPEC, device="cuda:0").chosen == "implicit_gemm"
+    assert select("conv2d", SPEC, float32, device="cuda:0").name == minivgg.explain(SPEC, device="cuda:0").chosen == "tensor_cores"
 
 
 def test_explain_shows_the_times_and_ranks_by_them():
