@@ -195,6 +195,14 @@ def test_text_is_no_number_and_is_not_written_as_one():
     assert x.tolist() == [0.0, 0.0]
 
 
+def test_the_gradient_of_a_single_number_is_filled_with_zero():
+    layer = nn.ReLU()
+    layer.register_parameter("slope", nn.Parameter(minivgg.tensor(2.0)))
+    layer.slope.backward()
+    layer.zero_grad(set_to_none=False)
+    assert layer.slope.grad.tolist() == 0.0
+
+
 def test_a_layer_without_inputs_adds_its_bias():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -296,7 +296,7 @@ class Module:
             if set_to_none or parameter.grad is None:
                 parameter.grad = None
             else:
-                parameter.grad = zeros(*parameter.shape, dtype=parameter.dtype, device=parameter.device)
+                parameter.grad = zeros(parameter.shape, dtype=parameter.dtype, device=parameter.device)
 
     # Hooks ------------------------------------------------------------------------------------------------------------
 
