@@ -27,7 +27,7 @@ bounds: .venv/test
 cubin: .venv/test
 	$(BIN)/python tests/cubin.py > tests/cubin.txt.new && mv tests/cubin.txt.new tests/cubin.txt
 
-# random and hostile calls of every operation beside PyTorch, 200,000 of them, in processes that may crash
+# random and hostile calls beside PyTorch, 200,000 of them, in processes that may crash: operations, tensors made, modules, optimisers
 fuzz: .venv/test
 	cd tests && OPENBLAS_NUM_THREADS=1 ../$(BIN)/python -m fuzz
 
