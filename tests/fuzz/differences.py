@@ -193,6 +193,7 @@ def above_one(name: str) -> Callable[[Example], bool]:
     return lambda example: example.options.get(name, 0) > 1
 
 
+SHORT = ("int8", "uint8", "int16", "int32")
 EVERY = " ".join(CALLS)
 CONVOLUTIONS = "conv2d conv2d_relu conv2d_grad_input conv2d_grad_weight"
 POOLING = "max_pool2d avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d"
@@ -279,9 +280,13 @@ DIFFERENCES = [
     Difference("PyTorch does not look at a dampening without momentum", REFUSED, STEPS, "dampening must be a number"),
     Difference("an average that weighs more than 1 is none; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", above_one("alpha")),
     Difference("a square overflows by itself, and not where a sum is added to it at once", OUTPUTS, STEPS, "nan", squares_overflow),
+    Difference("a variance that rounding takes below 0 is 0; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", option("centered", 6, True)),
+    Difference("of steps so long that they lead beyond what the dtype holds apart, rounding is left", OUTPUTS, STEPS, "", a_huge_number),
     Difference("nan is no option of an optimiser", REFUSED, STEPS, "got nan"),
     Difference("a flag is True or False", REFUSED, STEPS, "must be True or False"),
+    Difference("high=None is no high, whatever the place", TAKEN, "randint", "", option("high", 1, None)),
     # Shapes
+    Difference("PyTorch counts before it cuts off what is behind a point, but for int64", "outputs: another shape", "arange", "", option("dtype", 9, *SHORT)),
     Difference("a weight is a matrix, a bias a vector", REFUSED, "linear", "expects input (..., C), weight (K, C)"),
     Difference("a bias is not broadcast", REFUSED, "linear", "output features, bias"),
     Difference("an index has as many dimensions as its input", REFUSED, "gather", "index has 0 dimensions, input 1"),

@@ -152,7 +152,7 @@ def known(example: Example, array: numpy.ndarray) -> numpy.ndarray:
     if example.operation == "rand":
         return numpy.floor(array)
     if example.operation == "randint":
-        low, high = example.args[:2] if len(example.args) == 3 else (0, example.args[0])
+        low, high = example.args[:2] if len(example.args) == 3 and example.args[1] is not None else (0, example.args[0])
         return ((array >= low) & (array < high)).astype(array.dtype)
     drawn = example.operation == "dropout" and 0 < example.args[1] < 1 and example.args[2]
     return numpy.zeros_like(array) if drawn or example.operation in ("randn", "randn_like", "empty") else array
