@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test cubin fuzz mutants bounds lint reference figures bench-rivals clean
+.PHONY: demo test cubin fuzz mutants faults numpies bounds lint reference figures bench-rivals clean
 
 demo: .venv/installed
 	$(BIN)/minivgg demo
@@ -18,6 +18,10 @@ mutants: .venv/test
 # kills, damaged files, full disks and long runs, with the counts of what was survived; the tests have a few of each
 faults: .venv/test
 	MINIVGG_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/faults.py
+
+# the same bits with each minor release of NumPy that is supported, each in an environment of its own
+numpies: .venv/test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/numpies.py
 
 # every index of every compiled kernel checked; explicit vectors, whose addresses Numba does not see: tests/test_bounds.py
 bounds: .venv/test

@@ -29,12 +29,20 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
         return namespace(a).matmul(a, b, out=out)
     if out is None:
         out = empty((*numpy.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+    a, b = _as_blas_takes_it(a), _as_blas_takes_it(b)
     with one_blas_thread():
         if out.size * a.shape[-1] < LITTLE:
             numpy.matmul(a, b, out=out)
         else:
             _in_blocks(a, b, out)
     return out
+
+
+def _as_blas_takes_it(x: numpy.ndarray) -> numpy.ndarray:
+    """Matrices whose rows or columns lie side by side, else copied: NumPy before 2.3 multiplies them by itself, slowly and rounding otherwise."""
+    rows, columns = x.strides[-2:]
+    there = max(rows, columns) >= x.itemsize and min(rows, columns) == x.itemsize
+    return x if there else numpy.ascontiguousarray(x)
 
 
 def _in_blocks(a: numpy.ndarray, b: numpy.ndarray, out: numpy.ndarray) -> None:

@@ -22,7 +22,7 @@ import numpy
 from minivgg.backend import device_of
 from minivgg.errors import ArgumentError, UnsupportedError
 from minivgg.precision import significant_bits
-from minivgg.threads import LITTLE, alone
+from minivgg.threads import LITTLE, alone, get_num_threads
 from minivgg.tuning import lookup
 
 
@@ -83,7 +83,7 @@ class Operation:
         OPERATIONS[self.name] = self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Algorithm:
     """One way to compute an operation.
 
@@ -290,7 +290,7 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
     chosen = chosen or by_policy(operation, spec, dtype, name, device)
     if chosen:
         return chosen
-    refusals = "; ".join(f"{each.name}: {against(each, spec, dtype, name) or 'only on request'}" for each in known.values())
+    refusals = "; ".join(f"{each.name}: {against(each, spec, dtype, name, get_num_threads()) or 'only on request'}" for each in known.values())
     raise UnsupportedError(operation, f"no algorithm applies by itself: {refusals}", problem=spec)
 
 
@@ -312,11 +312,13 @@ def choices(device: str = "cpu") -> list[str]:
 
 
 def _first(ranked: list[tuple[str, str]], known: dict[str, Algorithm], spec: Any, dtype: numpy.dtype, name: str | None) -> Algorithm | None:
-    return next((known[each] for each, _ in ranked if each in known and against(known[each], spec, dtype, name) is None), None)
+    threads = get_num_threads()
+    return next((known[each] for each, _ in ranked if each in known and against(known[each], spec, dtype, name, threads) is None), None)
 
 
-def against(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None) -> str | None:
-    """Why "auto" does not take it (``name`` None or "exact"), or None."""
+@functools.lru_cache(maxsize=4096)
+def against(algorithm: Algorithm, spec: Any, dtype: numpy.dtype, name: str | None, threads: int) -> str | None:
+    """Why "auto" does not take it (``name`` None or "exact") with so many threads, which decide about scratch memory; or None."""
     if not algorithm.automatic:
         return "never chosen by itself: for reading and testing"
     refusal = algorithm.supports(spec, dtype)

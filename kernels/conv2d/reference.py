@@ -35,12 +35,17 @@ def products(spec: Conv2dSpec) -> Iterator[tuple]:
                             yield p, q, r, s, h, w, c, k
 
 
+def by_place(array):
+    """[N, C, H, W] as [H, W, N, C] in float64: what is multiplied lies side by side, and every NumPy multiplies it alike."""
+    return array.transpose(2, 3, 0, 1).astype("float64", order="C")
+
+
 @algorithm("conv2d", workspace=float64_copies, automatic=False)
 def output(spec, x, w, b, out):
     """y[n,k,p,q] = b[k] + Σ_crs x[n,c,h,w] · w[k,c,r,s]."""
-    x, weight, y = x.astype("float64"), w.astype("float64"), namespace(x).zeros(out.shape)
+    x, weight, y = by_place(x), by_place(w), namespace(x).zeros(out.shape)
     for p, q, r, s, h, w, c, k in products(spec):
-        y[:, k, p, q] += x[:, c, h, w] @ weight[k, :, r, s].T
+        y[:, k, p, q] += x[h, w, :, c] @ weight[r, s, k].T
     if b is not None:
         y += b.astype("float64")[:, None, None]
     out[...] = y
@@ -49,16 +54,16 @@ def output(spec, x, w, b, out):
 @algorithm("conv2d_grad_input", workspace=float64_copies, automatic=False)
 def input_gradient(spec, dy, w, out):
     """dx[n,c,h,w] = Σ dy[n,k,p,q] · w[k,c,r,s] over the products that x[n,c,h,w] takes part in."""
-    dy, weight, dx = dy.astype("float64"), w.astype("float64"), namespace(dy).zeros(out.shape)
+    dy, weight, dx = by_place(dy), by_place(w), namespace(dy).zeros(out.shape)
     for p, q, r, s, h, w, c, k in products(spec):
-        dx[:, c, h, w] += dy[:, k, p, q] @ weight[k, :, r, s]
+        dx[:, c, h, w] += dy[p, q, :, k] @ weight[r, s, k]
     out[...] = dx
 
 
 @algorithm("conv2d_grad_weight", workspace=float64_copies, automatic=False)
 def weight_gradient(spec, dy, x, out):
     """dw[k,c,r,s] = Σ_npq dy[n,k,p,q] · x[n,c,h,w]."""
-    dy, x, dw = dy.astype("float64"), x.astype("float64"), namespace(dy).zeros(out.shape)
+    dy, x, dw = by_place(dy), by_place(x), namespace(dy).zeros(out.shape)
     for p, q, r, s, h, w, c, k in products(spec):
-        dw[k, :, r, s] += dy[:, k, p, q].T @ x[:, c, h, w]
+        dw[k, :, r, s] += dy[p, q, :, k].T @ x[h, w, :, c]
     out[...] = dw
