@@ -3,6 +3,8 @@
 A step of ROWS x VECTORS = 14 x 2 loads 16 operands for its 28 fused multiply-adds, one of 7 x 4 loads 11; and four steps are
 written out one after the other. Both shapes reach the peak of a core of one's own. Where somebody else computes on the
 core's other half, which takes every second turn to issue instructions, fewer of them are an advantage of a twentieth.
+
+A line of 14 places is two tiles of 7, but no whole number of tiles of 6: so a tile may have fewer rows, down to half of them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, VECTORS, Vectors, em
 WIDE_ROWS, WIDE_VECTORS = (7, 4) if VECTOR_BYTES == 64 else (ROWS, VECTORS)
 """With sixteen registers there is no room for another shape."""
 
+FEWEST_ROWS = (WIDE_ROWS + 1) // 2
+"""Of a tile: any number of places from here on is made up of tiles that have so many rows, or more."""
+
 STEPS = 4
 """Written out in one round of the loop."""
 
@@ -27,21 +32,35 @@ def wide_columns(dtype: Any) -> int:
 
 
 @emitter
-def gemm_wide_floor(v: Vectors, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
-    """C[WIDE_ROWS, columns] = max(D + A[WIDE_ROWS, depth] · B[depth, columns], the vector at ``floor``).
+def gemm_wide_floor(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+    """C[rows, columns] = max(D + A[rows, depth] · B[depth, columns], the vector at ``floor``), from FEWEST_ROWS to WIDE_ROWS rows.
 
     The numbers of a row of A lie side by side, and so do the rows of B. All products are added up before they go to D, so
     the depth should not be much above CHUNK. Nothing is fetched ahead, unlike in ``gemm_tile``: a B that serves many tiles is there in time.
     """
+    builder = v.builder
+    after, fewest = builder.append_basic_block("done"), builder.append_basic_block("rows")
+    choice = builder.switch(rows, fewest)
+    for count in range(FEWEST_ROWS, WIDE_ROWS + 1):
+        block = fewest if count == FEWEST_ROWS else builder.append_basic_block("rows")
+        if count > FEWEST_ROWS:
+            choice.add_case(integer(count), block)
+        builder.position_at_end(block)
+        _add_products(v, count, *(v.at(p) for p in (a, b, c, d)), depth, a_row, c_row, d_row, floor)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+def _add_products(v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+    """Write the tile of so many rows."""
     builder, columns = v.builder, integer(WIDE_VECTORS * v.count)
-    a, b, c, d = (v.at(p) for p in (a, b, c, d))
-    a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(WIDE_ROWS)]
-    sums = {(i, j): Cell(builder, v.constant(0)) for i in range(WIDE_ROWS) for j in range(WIDE_VECTORS)}
+    a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(rows)]
+    sums = {(i, j): Cell(builder, v.constant(0)) for i in range(rows) for j in range(WIDE_VECTORS)}
 
     def add_products(step: Any) -> None:
         row = v.at(b, builder.mul(step, columns))
         row_of_b = [v.load(v.at(row, integer(j * v.count))) for j in range(WIDE_VECTORS)]
-        for i in range(WIDE_ROWS):
+        for i in range(rows):
             scalar = v.broadcast(builder.load(v.at(a_rows[i], step)))
             for j in range(WIDE_VECTORS):
                 sums[i, j].set(v.fma(scalar, row_of_b[j], sums[i, j].get()))

@@ -22,7 +22,7 @@ from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last
 from minivgg.kernels.common.remember import remembered
 from minivgg.kernels.common.simd import CHUNK, ROWS, VECTOR_BYTES, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
-from minivgg.kernels.common.wide_tile import WIDE_ROWS, WIDE_VECTORS, gemm_wide_floor, wide_columns
+from minivgg.kernels.common.wide_tile import FEWEST_ROWS, WIDE_ROWS, WIDE_VECTORS, gemm_wide_floor, wide_columns
 from minivgg.kernels.conv2d import _windows
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
@@ -63,12 +63,13 @@ def convolve_band(
     joined = apart == depth and dilation_w == 1
     products, length = (1, depth * taps_w) if joined else (taps_w, depth)
     wide = width == WIDE_VECTORS * VECTOR_BYTES // size
-    tile_rows = WIDE_ROWS if wide else ROWS
-    room = (columns + tile_rows - 1) // tile_rows * tile_rows
+    tile_rows, fewest = (WIDE_ROWS, FEWEST_ROWS) if wide else (ROWS, ROWS)
+    tiles = (columns + tile_rows - 1) // tile_rows
+    room = tiles * tile_rows
     together = max(1, sums.shape[0] // room)
     for panel in range(panel_first, panel_last):
         k, here = group * (outputs // groups) + panel * width, min(width, outputs // groups - panel * width)
-        even = columns // tile_rows * tile_rows if here == width else 0
+        even = 0 if here < width or columns < fewest else columns if wide else columns // tile_rows * tile_rows
         for block in range(p_first, p_last, together):
             block_last = min(block + together, p_last)
             for r in range(taps_h):
@@ -87,17 +88,19 @@ def convolve_band(
                             floor = address(floors) + (floors.strides[0] if last else 0)
                             pixel = ((p - p_first) * stride_h + r * dilation_h) * pitch + s * dilation_w
                             a = address(band) + size * (pixel * apart + group * depth + start)
-                            for q in range(0, columns, tile_rows):
+                            for tile in range(tiles):
+                                q = columns * tile // tiles if wide else tile * tile_rows
                                 if q < even:
                                     c, c_row = address(y) + size * (((n * rows + p) * columns + q) * outputs + k), outputs
                                 else:
                                     c, c_row = address(sums) + size * ((p - block) * room + q) * width, width
                                 d, d_row = (address(bias) + size * (group * panels + panel) * width, 0) if first else (c, c_row)
+                                here_a = a + size * q * stride_w * apart
                                 if wide:
-                                    gemm_wide_floor(zero, a, b, c, d, count, stride_w * apart, c_row, d_row, floor)
+                                    places = max(fewest, columns * (tile + 1) // tiles - q)
+                                    gemm_wide_floor(zero, places, here_a, b, c, d, count, stride_w * apart, c_row, d_row, floor)
                                 else:
-                                    gemm_tile_floor(zero, a, b, c, d, count, stride_w * apart, 1, width, c_row, d_row, floor)
-                                a += size * tile_rows * stride_w * apart
+                                    gemm_tile_floor(zero, here_a, b, c, d, count, stride_w * apart, 1, width, c_row, d_row, floor)
             for p in range(block, block_last):
                 for q in range(even, columns):
                     for j in range(here):
@@ -129,8 +132,13 @@ def convolve_images(
 
 
 def band_rows(rows: int, row_bytes: int, stride: int, span: int) -> int:
-    """Output rows whose input, copied with its border, takes about BAND_BYTES."""
-    return max(1, min(rows, (BAND_BYTES // max(row_bytes, 1) - span) // stride + 1))
+    """Output rows whose input, copied with its border, takes about BAND_BYTES; as many in each band, since all filters are read for each.
+
+    >>> band_rows(14, 40960, 1, 3)
+    7
+    """
+    most = max(1, min(rows, (BAND_BYTES // max(row_bytes, 1) - span) // stride + 1))
+    return -(-rows // -(-rows // most)) if rows else 1
 
 
 def _work_items(images: int, rows: int, band: int, image_bytes: int, groups: int, panels: int) -> list[tuple[int, ...]]:

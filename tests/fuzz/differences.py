@@ -320,6 +320,7 @@ DIFFERENCES = [
     Difference("an integer to a negative power is no integer; PyTorch says so of numbers alone", REFUSED, "pow", "is no integer", of_kinds("iub")),
     Difference("PyTorch multiplies 0, behind infinity, by the infinite derivative of a power", GRADIENTS, "local_response_norm", "nan", not_all_finite),
     Difference("-inf to a fractional power is nan, as of every negative number", OUTPUTS, "pow", "[nan], in PyTorch [inf]", not_all_finite),
+    Difference("-inf to a fractional power is nan, as of every negative number", GRADIENTS, "pow", "[nan], in PyTorch [inf]", not_all_finite),
     Difference("PyTorch takes a root for the power 0.5 alone, and its derivative is nan at -inf", GRADIENTS, "pow", "in PyTorch [nan", not_all_finite),
     Difference("a row whose target is ignored has no gradient, not even of infinity", GRADIENTS, "cross_entropy", "in PyTorch [nan", ignored_and_infinite),
     Difference("the sign of an infinite derivative at -0", GRADIENTS, "pow", "inf", a_minus_zero),
