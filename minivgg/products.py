@@ -40,9 +40,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def _as_blas_takes_it(x: numpy.ndarray) -> numpy.ndarray:
     """Matrices whose rows or columns lie side by side, else copied: NumPy before 2.3 multiplies them by itself, slowly and rounding otherwise."""
-    rows, columns = x.strides[-2:]
-    there = max(rows, columns) >= x.itemsize and min(rows, columns) == x.itemsize
-    return x if there else numpy.ascontiguousarray(x)
+    return x if min(x.strides[-2:]) == x.itemsize else numpy.ascontiguousarray(x)
 
 
 def _in_blocks(a: numpy.ndarray, b: numpy.ndarray, out: numpy.ndarray) -> None:

@@ -83,7 +83,7 @@ class Operation:
         OPERATIONS[self.name] = self
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # a record is itself alone, which is also the cheapest key
 class Algorithm:
     """One way to compute an operation.
 

@@ -69,7 +69,8 @@ def convolve_band(
     together = max(1, sums.shape[0] // room)
     for panel in range(panel_first, panel_last):
         k, here = group * (outputs // groups) + panel * width, min(width, outputs // groups - panel * width)
-        even = 0 if here < width or columns < fewest else columns if wide else columns // tile_rows * tile_rows
+        whole = columns if wide and columns >= fewest else columns // tile_rows * tile_rows  # places of tiles that lie in the row
+        even = whole if here == width else 0
         for block in range(p_first, p_last, together):
             block_last = min(block + together, p_last)
             for r in range(taps_h):

@@ -80,6 +80,7 @@ POOL2D = (
     "n1 c2 h6 w6 r1",
     "n1 c2 h5 w4 r5x4",
     "n1 c17 h7 w9 r2",
+    "n1 c16 h4 w6 r2",  # windows that tile the image, and channels enough for any vector
     "n2 c35 h9 w8 r3 s2 p1",
     "n0 c3 h6 w6 r2",
     "n2 c24 h40 w42 r2",
