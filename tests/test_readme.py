@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import minivgg
+from minivgg.registry import OPERATIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -18,6 +19,10 @@ def test_examples_run_and_say_what_the_text_says(tmp_path, monkeypatch, capsys):
     minivgg.manual_seed(0)  # of numbers near 0 the error is smaller
     exec(compile(second, "README, second example", "exec"), names)
     assert "gradcheck of Square, order 1: FAILED, 3 elements, largest error 4.9" in capsys.readouterr().out
+
+
+def test_the_number_of_operations_is_that_of_the_records():
+    assert f"| {sum(operation.order > 0 for operation in OPERATIONS.values())} operations, first and second derivatives" in README
 
 
 def test_links_lead_somewhere():
