@@ -35,6 +35,8 @@ def wide_columns(dtype: Any) -> int:
 def gemm_wide_floor(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
     """C[rows, columns] = max(D + A[rows, depth] · B[depth, columns], the vector at ``floor``), from FEWEST_ROWS to WIDE_ROWS rows.
 
+    For fewer it computes FEWEST_ROWS: there must be room.
+
     The numbers of a row of A lie side by side, and so do the rows of B. All products are added up before they go to D, so
     the depth should not be much above CHUNK. Nothing is fetched ahead, unlike in ``gemm_tile``: a B that serves many tiles is there in time.
     """

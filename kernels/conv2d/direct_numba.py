@@ -98,7 +98,7 @@ def convolve_band(
                                 d, d_row = (address(bias) + size * (group * panels + panel) * width, 0) if first else (c, c_row)
                                 here_a = a + size * q * stride_w * apart
                                 if wide:
-                                    places = max(fewest, columns * (tile + 1) // tiles - q)
+                                    places = columns * (tile + 1) // tiles - q
                                     gemm_wide_floor(zero, places, here_a, b, c, d, count, stride_w * apart, c_row, d_row, floor)
                                 else:
                                     gemm_tile_floor(zero, here_a, b, c, d, count, stride_w * apart, 1, width, c_row, d_row, floor)

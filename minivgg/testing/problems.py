@@ -68,6 +68,7 @@ CONV2D = (
     "n2 c24 h5 w6 k80 r3 p1",
     "n1 c5 h6 w7 k70 r3 p1",
     "n1 c40 h6 w5 k60 r3 p1 g20",
+    "n1 c40 h5 w2 k64 r3 p1",  # rows shorter than any tile, panels that are full
 )
 
 POOL2D = (
