@@ -65,7 +65,7 @@ MUTANTS: list[Mutant] = [
     ),
     mutant(
         "convolution rounds its input to float32", "conv2d", "minivgg.kernels.conv2d.reference:output",
-        'y[:, k, p, q] += x[:, c, h, w] @ weight[k, :, r, s].T', 'y[:, k, p, q] += x[:, c, h, w].astype("float32") @ weight[k, :, r, s].T.astype("float32")',
+        'y[:, k, p, q] += x[h, w, :, c] @ weight[r, s, k].T', 'y[:, k, p, q] += x[h, w, :, c].astype("float32") @ weight[r, s, k].T.astype("float32")',
         lambda: call(F.conv2d, normal(1, 2, 4, 4), normal(2, 2, 3, 3), algorithm="reference"), "float32 too coarse",
         Edit("minivgg.kernels.conv2d.reference:output", "out[...] = y", 'out[...] = y.astype("float32")'),
     ),
