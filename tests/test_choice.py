@@ -159,7 +159,7 @@ POLICY = [  # problem, what "auto" takes on the processor (in each direction, wh
     ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "tensor_cores"),
     ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "tensor_cores"),  # 3136 columns of 14400
     ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "tensor_cores"),  # phases of a stride
-    ("n8 c512 h7 w7 k2048 r1", "implicit_gemm", "tensor_cores"),  # rows that fill half a tile
+    ("n8 c512 h7 w7 k2048 r1", ("direct", "direct", "implicit_gemm"), "tensor_cores"),  # rows of seven are two tiles
     ("n1 c16 h32 w32 k16 r5 p2", "direct", "tensor_cores"),  # too few channels for a copy
     ("n8 c3 h224 w224 k64 r7 s2 p3", ("direct", "implicit_gemm", "implicit_gemm"), ("implicit_gemm", "tensor_cores", "tensor_cores")),
     ("n8 c64 h64 w64 k64 r31 p15", "fft", "fft"),

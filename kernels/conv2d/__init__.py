@@ -4,7 +4,7 @@ Measured on VGG's layers, on filters up to 31x31, on strides, dilations and grou
 algorithms alike, but for two that copy: direct convolution or implicit GEMM is a matter of shapes.
 """
 
-from minivgg.kernels.common.simd import ROWS, round_up, tile_columns
+from minivgg.kernels.common.simd import round_up, tile_columns
 from minivgg.kernels.conv2d._windows import is_short
 from minivgg.precision import FLOAT32, significant_bits
 from minivgg.registry import policy
@@ -29,31 +29,27 @@ FFT_POINT = 1000
 WIDE = 64
 """Channels of a group from which packing blocks of columns costs implicit GEMM little beside the product."""
 
-IN_VAIN = 1.15
-"""Places that direct convolution computes for each one that there is, from which on copying is the cheaper way."""
-
 DIRECT = ("direct", "compiled: the input is read where it lies, and the tile of sums stays in registers")
 
+DIRECT_FIRST = [DIRECT, ("implicit_gemm", "compiled: a matrix product that packs its blocks out of the image")]
 
-def _by_shape(implicit: bool, why: str) -> list[tuple[str, str]]:
-    """Direct convolution and implicit GEMM, in the order that the shapes ask for."""
-    if implicit:
-        return [("implicit_gemm", f"compiled: {why}"), DIRECT]
-    return [DIRECT, ("implicit_gemm", "compiled: a matrix product that packs its blocks out of the image")]
+
+def _implicit_first(why: str) -> list[tuple[str, str]]:
+    return [("implicit_gemm", f"compiled: {why}"), DIRECT]
 
 
 @policy("conv2d", "cpu")
 def choose(spec, dtype):
     """The algorithms in order of preference, each with the reason."""
-    return _ranked(spec, _by_shape(*_rows_wasted(spec.q, min(spec.c, spec.k) // spec.groups)))
+    return _ranked(spec, DIRECT_FIRST)
 
 
 @policy("conv2d_grad_input", "cpu")
 def choose_for_input(spec, dtype):
     """A stride leaves gaps in dy: direct convolution multiplies their zeros, implicit GEMM computes each phase by itself."""
     if spec.stride != (1, 1):
-        return _ranked(spec, _by_shape(True, "each phase of the stride by itself, so no zeros of its gaps are multiplied"))
-    return _ranked(spec, _by_shape(*_rows_wasted(spec.w, min(spec.c, spec.k) // spec.groups)))
+        return _ranked(spec, _implicit_first("each phase of the stride by itself, so no zeros of its gaps are multiplied"))
+    return _ranked(spec, DIRECT_FIRST)
 
 
 @policy("conv2d_grad_weight", "cpu")
@@ -62,12 +58,7 @@ def choose_for_weight(spec, dtype):
     depth, taps, columns = spec.c // spec.groups, spec.r * spec.s, tile_columns(dtype)
     wasted = taps * round_up(depth, columns) >= 2 * round_up(taps * depth, columns)
     implicit = (spec.k // spec.groups >= WIDE or wasted) and not is_short(spec.c, (spec.r, spec.s), spec.dilation, spec.groups)
-    return _ranked(spec, _by_shape(implicit, "one product for all taps, whose sums stay in the cache"))
-
-
-def _rows_wasted(row: int, channels: int) -> tuple[bool, str]:
-    """Whether tiles of ROWS places in one row of the image compute much in vain."""
-    return channels >= WIDE and round_up(row, ROWS) >= IN_VAIN * row, f"rows of {row} places do not fill tiles of {ROWS}; here the places are one long list"
+    return _ranked(spec, _implicit_first("one product for all taps, whose sums stay in the cache") if implicit else DIRECT_FIRST)
 
 
 @policy("conv2d", "cuda")

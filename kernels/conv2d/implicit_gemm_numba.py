@@ -9,8 +9,7 @@ im2col's columns, so the packed block is a block of the column matrix, and the o
 im2col writes 4·C·R·S bytes a place to memory and reads them again: 110 MiB for VGG's second layer. A block of at most 1 MiB
 is written and read in the core's second cache, and memory sees the image, the filters and the result alone. What remains of
 im2col's price is that the cache takes C·R·S numbers a place, where direct convolution, which reads the image where it lies, takes C.
-So that is faster by a tenth where there are many output channels, by more where there are few. But its register tile is ROWS places of
-one image row, and computes a 7x7 image half in vain; here the places of all images are one long list.
+So that is faster by a tenth where there are many output channels, by more where there are few.
 
 The input gradient is such a product for each phase of the stride: the inputs h ≡ h₀ (mod stride) are seen by the taps with
 r·dilation ≡ h₀ + padding alone, so no zero is multiplied. (Direct convolution fills the stride's gaps with zeros.) The weight gradient
