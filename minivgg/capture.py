@@ -26,8 +26,9 @@ class Capture:
         """Arrays that recorded kernels read, which nobody else may hold for as long."""
 
     def seed_place(self, generator: Any) -> Any:
-        """A 64-bit integer on the device."""
-        place = self.cupy.empty(1, "uint64")
+        """A 64-bit integer on the device. Out of the usual pool, because the graph's gives the same memory to one array after the other."""
+        with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
+            place = self.cupy.empty(1, "uint64")
         self.seeds.append((generator, place))
         return place
 

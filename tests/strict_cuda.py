@@ -28,6 +28,7 @@ class Cuda(types.SimpleNamespace):
     def __init__(self):
         state = self
         self.capture = None  # what the capturing stream has been told
+        self.shared = []  # arrays made meanwhile out of a pool of the graph's own, which gives memory to one after the other: no launch finds them as they were
         self.count = 1
         self.log = []  # (what, stream)
         self.used = 0  # bytes of living arrays
@@ -86,18 +87,20 @@ class Cuda(types.SimpleNamespace):
 
             def begin_capture(self, mode=None):
                 assert state.capture is None
-                state.capture = []
+                state.capture, state.shared = [], []
 
             def end_capture(self):
                 calls, state.capture = state.capture, None
-                return Graph(calls)
+                return Graph(calls, state.shared)
 
         class Graph:
-            def __init__(self, calls):
-                self.calls = calls
+            def __init__(self, calls, memory):
+                self.calls, self.memory = calls, memory
 
             def launch(self, stream=None):
                 state.log.append(("launch", (stream or state.streams[-1]).name))
+                for array in self.memory:
+                    spoil(array)
                 for call in self.calls:
                     call()
 
@@ -175,7 +178,9 @@ class Cuda(types.SimpleNamespace):
             self.allocate(array)
         if self.capture is not None and made:
             for array in made:
-                array[...] = 107 if array.dtype.kind == "f" else 0  # wrong, but good for an index
+                spoil(array)
+            if self.allocators[-1] != self.pool.malloc:
+                self.shared += made
 
             def again():
                 for old, new in zip(_arrays(result), _arrays(function()), strict=True):
@@ -202,6 +207,10 @@ class Cuda(types.SimpleNamespace):
 
     def free(self, size):
         self.used -= size
+
+
+def spoil(array):
+    array[...] = 107 if array.dtype.kind == "f" else 0  # wrong, but good for an index
 
 
 def _arrays(value):

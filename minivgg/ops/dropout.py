@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
 
@@ -17,12 +18,16 @@ from minivgg.random import default_generator
 from minivgg.registry import ErrorSample, Operation, Sample, algorithms, formula, kernel
 
 
-class Problem(NamedTuple):
-    """What the kernels are told: p lies in (0, 1], the seed in [0, 2⁶⁴), or in an array of the device that will hold it."""
+@dataclass(frozen=True)
+class Problem:
+    """What the kernels are told: p lies in (0, 1], the seed in [0, 2⁶⁴), or in an array of the device that will hold it.
+
+    The choice of a kernel is kept for the next equal problem, whatever its seed.
+    """
 
     shape: tuple[int, ...]
     p: float
-    seed: Any
+    seed: Any = field(compare=False)
 
     @property
     def scale(self) -> float:
