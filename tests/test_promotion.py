@@ -142,6 +142,13 @@ def test_numbers_that_do_not_fit_are_refused_wherever_they_are_written():
     assert x.clamp(min=0.5, max=300.0).dtype == "float32"
 
 
+@pytest.mark.parametrize("index", [True, slice(None), ..., numpy.array([True, False])])
+def test_values_that_do_not_fit_are_refused_whatever_the_index(index):
+    x = minivgg.zeros(() if index is True else (2,))
+    with pytest.raises(OperationError, match=r"^setitem: a value of shape \(1, 5\) does not fit: "):
+        x[index] = minivgg.ones(1, 5)
+
+
 def test_arrays_of_kinds_that_tensors_do_not_hold():
     odd, swapped = numpy.ones(2, "longdouble"), numpy.array([1.0, 2.0], ">f4")
     for name, call in (("add", lambda: minivgg.ones(2) + odd), ("setitem", lambda: minivgg.ones(2).__setitem__(slice(None), odd))):

@@ -32,5 +32,6 @@ def local_response_norm_grad(spec: Any, grad: Array, x: Array, dx: Array) -> Non
         total = _total(spec, x, c)
         result[:, c] += grad[:, c] / total**spec.beta
         for j in _around(spec, c):
-            result[:, j] -= 2 * spec.alpha * spec.beta / spec.size * grad[:, c] * x[:, c] * x[:, j] / total ** (spec.beta + 1)
+            share = x[:, c] / total * x[:, j] / total**spec.beta  # in an order in which nothing overflows before it is divided
+            result[:, j] -= 2 * spec.alpha * spec.beta / spec.size * grad[:, c] * share
     dx[...] = result

@@ -172,7 +172,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         in_place(Set, input, value, basic, advanced)
     except IndexError as error:
         raise OutOfRangeError("setitem", str(error), input=input.shape) from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # NumPy has both for a value that does not fit
         raise ShapeError("setitem", f"a value of shape {value.shape} does not fit: {error}", input=input.shape) from None
 
 
