@@ -1,15 +1,19 @@
 """Every CUDA kernel, on every problem of its operation, through the checks of every other algorithm: on the emulator, and on a GPU."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import devices
 import emulator
+import hypothesis
 import numpy
 import pytest
 
-from minivgg.kernels.conv2d import winograd_f4_cuda
+import minivgg
+from minivgg.kernels.common.cuda import ceil_div
+from minivgg.kernels.conv2d import patches_cuda, winograd_f4_cuda
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec, Pool2dSpec
 from minivgg.testing import kernel_checks
@@ -68,17 +72,28 @@ def test_winograd_in_many_blocks_of_tiles(algorithm, problem, dtype, on, monkeyp
 
 
 @pytest.mark.parametrize("on", MACHINES)
-@pytest.mark.parametrize("name", ["implicit_gemm", "tensor_cores", "direct"])
-def test_what_a_place_does_not_look_at_may_be_infinite(name, on):
-    """Slices of a product end in zeros, which times infinity would be nan."""
-    spec = Conv2dSpec.parse("n1 c3 h9 w9 k4 r3 p1")
+@pytest.mark.parametrize("allow", [minivgg.allow_tf32, minivgg.allow_bf16, None])
+@pytest.mark.parametrize("name", ["implicit_gemm", "tensor_cores", "direct", "patches"])
+def test_what_a_place_does_not_look_at_may_be_infinite(name, allow, on):
+    """Slices of a product end in zeros, which times infinity would be nan; and infinities have no parts."""
+    spec = Conv2dSpec.parse("n1 c4 h9 w9 k4 r3 p1" if name == "patches" else "n1 c3 h9 w9 k4 r3 p1")
     x, w, out = numpy.ones(spec.input_shape, "float32"), numpy.ones(spec.weight_shape, "float32"), numpy.empty(spec.output_shape, "float32")
     x[:, :, 4, 4] = numpy.inf
-    on(algorithms("conv2d", "cuda")[name]).run(spec, x, w, None, out)
+    with allow() if allow else contextlib.nullcontext():
+        on(algorithms("conv2d", "cuda")[name]).run(spec, x, w, None, out)
     sees = numpy.zeros((9, 9), bool)
     sees[3:6, 3:6] = True
     assert not numpy.isnan(out).any()
     numpy.testing.assert_array_equal(numpy.isinf(out), numpy.broadcast_to(sees, out.shape))
+
+
+@hypothesis.given(hypothesis.strategies.integers(1, 300), hypothesis.strategies.integers(1, 300), hypothesis.strategies.booleans())
+def test_blocks_of_places_cover_a_result_and_their_patches_fit(height, width, pool):
+    down, across = patches_cuda.block_of(128, height, width, pool)
+    assert 1 <= down * across <= 128
+    assert (down + 2) * (across + 2) <= 192
+    assert not pool or down % 2 == across % 2 == 0
+    assert ceil_div(height, down) * ceil_div(width, across) <= ceil_div(height, 8) * ceil_div(width, 16)  # no more than the plainest blocks
 
 
 @pytest.mark.parametrize("on", MACHINES)

@@ -1,5 +1,7 @@
 """Matrix products on tensor cores (kernels/common/product.cu), on the emulator and on a GPU: every way that factors may lie, each precision."""
 
+import contextlib
+
 import devices
 import emulator
 import numpy
@@ -52,6 +54,17 @@ def check(left, right, precision=FLOAT32, bias=None):
     error = numpy.linalg.norm(out - truth) / numpy.linalg.norm(truth)
     assert error <= {FLOAT32: 4e-7, TF32: 2**-11, BF16: 2**-8}[precision]
     assert precision == FLOAT32 or error > UNIT[precision] / 16  # or the numbers were not rounded
+
+
+def test_rows_too_far_apart_for_the_kernels(monkeypatch):
+    """The array library multiplies them."""
+    rng, cupy = numpy.random.default_rng(0), devices.gpu()
+    left, right, bias = (rng.standard_normal(shape).astype("float32") for shape in ((2, 5, 12), (2, 12, 7), (7,)))
+    arrays = [strict_arrays.ndarray(each) if cupy is None else cupy.asarray(each) for each in (left, right, bias, numpy.empty((2, 5, 7), "float32"))]
+    monkeypatch.setattr(product_cuda, "MOST_PITCH", 8)
+    with devices.emulated() if cupy is None else contextlib.nullcontext():
+        product_cuda.multiply(arrays[0], arrays[1], arrays[3], arrays[2])
+    numpy.testing.assert_allclose(arrays[3].get(), left @ right + bias, rtol=1e-5, atol=1e-5)
 
 
 @needs_machine
@@ -154,6 +167,7 @@ def test_the_cpu_computes_in_float32_whatever_is_allowed():
 def test_allowed_bits_reach_convolutions_and_linear_layers():
     """The error says how many bits were multiplied; Winograd's transforms would multiply it, so products are direct then."""
     rng, conv, linear = numpy.random.default_rng(0), Conv2dSpec.parse("n4 c16 h24 w24 k32 r3 p1"), LinearSpec(40, 64, 24)
+    large = Conv2dSpec.parse("n64 c64 h56 w56 k64 r3 p1")
     x, w = (rng.standard_normal(shape).astype("float32") for shape in (conv.input_shape, conv.weight_shape))
     a, b = (rng.standard_normal(shape).astype("float32") for shape in ((40, 64), (24, 64)))
     truth = numpy.empty(conv.output_shape, "float64")
@@ -164,8 +178,11 @@ def test_allowed_bits_reach_convolutions_and_linear_layers():
         with allow():
             with devices.emulated():
                 assert select("conv2d", conv, x.dtype, device="cuda:0").name == "tensor_cores"
-            y, z = numpy.empty(conv.output_shape, "float32").transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), numpy.empty((40, 24), "float32")
+                assert select("conv2d", large, x.dtype, device="cuda:0").name == "patches"
+            y, y2 = (numpy.empty((4, 24, 24, 32), "float32").transpose(0, 3, 1, 2) for _ in range(2))
+            z = numpy.empty((40, 24), "float32")
             devices.on_emulator(algorithms("conv2d", "cuda")["tensor_cores"]).run(conv, x, w, None, y)
+            devices.on_emulator(algorithms("conv2d", "cuda")["patches"]).run(conv, x, w, None, y2)
             devices.on_emulator(algorithms("linear", "cuda")["fused"]).run(linear, a, b, None, z)
-        for found, true in ((y, truth), (z, a.astype("float64") @ b.T)):
+        for found, true in ((y, truth), (y2, truth), (z, a.astype("float64") @ b.T)):
             assert low < numpy.linalg.norm(found - true) / numpy.linalg.norm(true) < high

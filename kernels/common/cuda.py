@@ -76,6 +76,10 @@ class Program:
             raise ValueError(f"{self.path.name}: no variant has {written(dict(constants))}; there are {there}")
         return Kernel(self, name, dict(constants))
 
+    def module(self, constants: Constants) -> Any:
+        """CuPy's module of that variant: machine code once one of its functions is asked for, or ``compile()`` is called."""
+        return cupy_if_imported().RawModule(code=self.text(constants), options=OPTIONS)
+
     def text(self, constants: Constants) -> str:
         """What is compiled: the constants, and the file with its headers pasted in."""
         declared = [f"using {name} = {value};" if isinstance(value, str) else f"constexpr int {name} = {int(value)};" for name, value in constants.items()]
@@ -113,7 +117,7 @@ class Kernel:
         here = capability() or 0
         if here < self.program.architecture:
             raise RuntimeError(f"{self.program.name} needs compute capability {self.program.architecture / 10}, this GPU has {here / 10}")
-        function = cupy_if_imported().RawModule(code=self.program.text(self.constants), options=OPTIONS).get_function(self.name)
+        function = self.program.module(self.constants).get_function(self.name)
         if shared > SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared
         return function

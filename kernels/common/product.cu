@@ -4,7 +4,7 @@
 
 struct Product {
     int products, rows, columns, length, splits, slices;                            // slices of DEPTH: of a part
-    long long left_pitch, right_pitch, out_pitch, left_next, right_next, out_next;  // to the next row, and to the next product
+    long long left_pitch, right_pitch, out_pitch, left_next, right_next, out_next;  // to the next row, and to the next product; of a factor below 2^23
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
@@ -15,8 +15,8 @@ multiply_matrices(const float* left, const float* right, const float* bias, floa
     left += which * p.left_next + (ALONG ? row * p.left_pitch + begin : begin * p.left_pitch + row);
     right += which * p.right_next + (ALONG ? column * p.right_pitch + begin : begin * p.right_pitch + column);
     Sums sums;
-    product([&] { return Matrix<ROWS>(left, p.left_pitch, p.rows - row, length); },
-            [&] { return Matrix<COLUMNS>(right, p.right_pitch, p.columns - column, length); }, (length + DEPTH - 1) / DEPTH, sums);
+    product([&] { return Matrix<ROWS>(left, int(p.left_pitch), p.rows - row, length); },
+            [&] { return Matrix<COLUMNS>(right, int(p.right_pitch), p.columns - column, length); }, (length + DEPTH - 1) / DEPTH, sums);
     out += part * p.out_next;
     each_pair(sums, [&](int i, int j, float first, float second) {
         if (row + i < p.rows) store_pair(out + (row + i) * p.out_pitch, column + j, p.columns, first, second, bias, false);

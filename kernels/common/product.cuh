@@ -70,9 +70,9 @@ __device__ inline void multiply_slice(const float* left, const float* right, Sum
         read_rows<COLUMNS>(right + step * Tile<COLUMNS>::NEXT, warp_column(), y);
         Factor<4> a[DOWN];
 #pragma unroll
-        for (int i = 0; i < DOWN; ++i) a[i] = left_factor(x[2 * i], x[2 * i + 1]);
+        for (int i = 0; i < DOWN; ++i) a[i] = left_factor(words_of(x[2 * i]), words_of(x[2 * i + 1]));
 #pragma unroll
-        for (int j = 0; j < ACROSS; ++j) multiply(sums, j, a, right_factor(y[j]));
+        for (int j = 0; j < ACROSS; ++j) multiply(sums, j, a, right_factor(words_of(y[j])));
     }
 }
 
@@ -172,16 +172,15 @@ __device__ inline void store_pair(float* row, int column, int columns, float fir
 }
 
 // A factor that lies in memory as a matrix: number l of row (or column) r is from[r·pitch + l], or from[l·pitch + r] if not ALONG.
-template <int EXTENT, class Pitch = long long>
+template <int EXTENT>
 struct Matrix {
     static constexpr int INNER = ALONG ? DEPTH : EXTENT, LANES = INNER / VECTOR, APART = THREADS / LANES, COPIES = EXTENT * DEPTH / VECTOR / THREADS;
     static_assert(THREADS % LANES == 0 && COPIES * THREADS * VECTOR == EXTENT * DEPTH);
 
     const float* from;
-    Pitch pitch;
-    int rows, length;  // of them, from here on
+    int pitch, rows, length;  // rows and numbers: of them, from here on
 
-    __device__ Matrix(const float* from, Pitch pitch, int rows, int length)
+    __device__ Matrix(const float* from, int pitch, int rows, int length)
         : from(from + outer() * pitch + inner()), pitch(pitch), rows(rows), length(length) {}
 
     static __device__ int outer() { return threadIdx.x / LANES; }

@@ -15,10 +15,12 @@ from minivgg.backend import Array, namespace
 from minivgg.kernels.common.cuda import Program, ceil_div, struct
 from minivgg.kernels.common.tensor_tiles import (
     ARCHITECTURE,
+    DEEP,
     LONGEST,
     LOW,
     LOW_SIDE,
     NARROW_ROUNDED,
+    SHORT,
     SMALL,
     SMALL_SIDE,
     TILE,
@@ -30,20 +32,26 @@ from minivgg.kernels.common.tensor_tiles import (
 )  # fmt: skip
 from minivgg.precision import BF16, FLOAT32, TF32
 
-TILES = {FLOAT32: (TILE, SMALL, LOW), TF32: (WIDE_TF32, NARROW_ROUNDED, LOW), BF16: (WIDE_BF16, NARROW_ROUNDED, LOW)}
-"""For large products, for few columns (or few rows and columns in float32), and for few rows."""
+ROUNDED = {TF32: WIDE_TF32, BF16: WIDE_BF16}
+
+
+def _tiles(precision: int, along: int, vector: int) -> tuple[Tile, Tile, Tile]:
+    """For large products, small ones, and low ones."""
+    if precision != FLOAT32:
+        return ROUNDED[precision], NARROW_ROUNDED, LOW
+    return TILE if along or vector == 1 else DEEP, SMALL, LOW
+
+
+WAYS = [(precision, along, vector) for precision in (FLOAT32, TF32, BF16) for along in (1, 0) for vector in ((4, 1) if precision == FLOAT32 else (4,))]
 
 PROGRAM = Program(
     Path(__file__).with_name("product.cu"),
-    tuple(
-        tile.constants(PRECISION=precision, ALONG=along, VECTOR=vector)
-        for precision, tiles in TILES.items()
-        for tile in tiles
-        for along in (1, 0)
-        for vector in ((4, 1) if precision == FLOAT32 else (4,))
-    ),
+    tuple(tile.constants(PRECISION=way[0], ALONG=way[1], VECTOR=way[2]) for way in WAYS for tile in _tiles(*way)),
     ARCHITECTURE,
 )
+
+MOST_PITCH = 1 << 23
+"""From one row to the next: what the kernels count to. Rows farther apart are the array library's."""
 
 FINISH = 256
 """Threads of a block that adds up parts."""
@@ -64,9 +72,14 @@ def multiply(left: Array, right: Array, out: Array, bias: Array | None = None, p
     left, right, along = _same_way(left, right)
     pitches = _pitch(left, 1 if along else 2), _pitch(right, 2 if along else 1)
     nexts = tuple(_pitch(array, 0) for array in (left, right))
+    if max(pitches) >= MOST_PITCH:
+        xp.matmul(left, right, out=out)
+        if bias is not None:
+            out += bias
+        return
     vector = vectors((left, right), pitches + nexts)
     precision = precision if vector == 4 else FLOAT32
-    tile = tile_of(precision, rows, columns)
+    tile = tile_of(precision, int(along), vector, rows, length, columns)
     tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
     splits, slices = split(products * tiles, max(1, ceil_div(length, tile.depth)), LONGEST // tile.depth)
     at_once = splits == 1
@@ -84,17 +97,19 @@ def multiply(left: Array, right: Array, out: Array, bias: Array | None = None, p
         PROGRAM.kernel("add_up", **constants)(ceil_div(out.size, FINISH), FINISH, parts, bias, out, shape(out))
 
 
-def tile_of(precision: int, rows: int, columns: int) -> Tile:
-    large, narrow, low = TILES[precision]
+def tile_of(precision: int, along: int, vector: int, rows: int, length: int, columns: int) -> Tile:
+    large, small, low = _tiles(precision, along, vector)
     if rows <= LOW_SIDE:
         return low
-    return narrow if columns <= SMALL_SIDE and (precision != FLOAT32 or rows <= SMALL_SIDE) else large
+    if precision != FLOAT32:
+        return small if columns <= SMALL_SIDE else large
+    return small if max(rows, columns) <= SMALL_SIDE or (along and length <= SHORT) else large
 
 
 def multiply_bytes(products: int, rows: int, length: int, columns: int) -> int:
     """Of scratch memory, at the most, if no factor has to be copied."""
     found = []
-    for tile in {tile_of(precision, rows, columns) for precision in TILES}:
+    for tile in {tile_of(*way, rows, length, columns) for way in WAYS}:
         tiles = products * ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
         found.append(split(tiles, max(1, ceil_div(length, tile.depth)), LONGEST // tile.depth)[0])
     return 4 * products * rows * columns * (max(found) if max(found) > 1 else 0)

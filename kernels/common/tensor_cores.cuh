@@ -76,47 +76,79 @@ __device__ inline void await_copies() { asm volatile("cp.async.wait_group %0;" :
 // The nearest number of 11 bits (Veltkamp 1968): 8193·x, rounded, less 8192·x. An infinity, and what is beyond 2^114, gives nan.
 __device__ inline float in_11_bits(float x) { return __fmaf_rn(x, -8192.0f, __fmul_rn(x, 8193.0f)); }
 
-// Register i of an instruction's factor, from one number.
-template <int N>
-__device__ inline void take(unsigned (&at)[PARTS][N], int i, float x) {
-    const float large = in_11_bits(x);
-    at[0][i] = __float_as_uint(large);
-    if constexpr (PARTS == 2) at[1][i] = __float_as_uint(x - large);
+// What tensor cores take of four numbers: a word for each number, or for two of 8 bits; of each part that a number is cut into.
+constexpr int WORDS = PRECISION == 8 ? 2 : 4;
+
+struct Words {
+    unsigned at[PARTS][WORDS];
+};
+
+// `round` gives the nearest number of 11 bits.
+template <class Round>
+__device__ inline Words words_of(const float (&x)[4], Round round) {
+    Words words;
+    if constexpr (PRECISION == 8) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) words.at[0][i] = in_8_bits(x[2 * i], x[2 * i + 1]);
+    } else {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            const int i = e / 2 + e % 2 * 2;  // an order in which compilers find registers for all
+            const float large = round(x[i]);
+            words.at[0][i] = __float_as_uint(large);
+            if constexpr (PARTS == 2) words.at[1][i] = __float_as_uint(x[i] - large);
+        }
+    }
+    return words;
+}
+
+__device__ inline Words words_of(const float (&x)[4]) {
+    return words_of(x, [](float number) { return in_11_bits(number); });
 }
 
 // This lane's share of 16 rows of the left factor: its numbers of row g and of row g + 8.
-__device__ inline Factor<4> left_factor(const float (&x)[4], const float (&y)[4]) {
+__device__ inline Factor<4> left_factor(const Words& x, const Words& y) {
     Factor<4> a;
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
-        if constexpr (PRECISION == 8)
-            a.at[0][0][2 * i] = in_8_bits(x[2 * i], x[2 * i + 1]), a.at[0][0][2 * i + 1] = in_8_bits(y[2 * i], y[2 * i + 1]);
-        else
+    for (int part = 0; part < PARTS; ++part)
 #pragma unroll
-            for (int k = 0; k < 2; ++k) take(a.at[k], 2 * i, x[2 * k + i]), take(a.at[k], 2 * i + 1, y[2 * k + i]);
+        for (int i = 0; i < WORDS; ++i) a.at[i / 2][part][2 * (i % 2)] = x.at[part][i], a.at[i / 2][part][2 * (i % 2) + 1] = y.at[part][i];
     return a;
 }
 
 // And of 8 columns of the right factor: its numbers of column g.
-__device__ inline Factor<2> right_factor(const float (&x)[4]) {
+__device__ inline Factor<2> right_factor(const Words& x) {
     Factor<2> b;
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
-        if constexpr (PRECISION == 8)
-            b.at[0][0][i] = in_8_bits(x[2 * i], x[2 * i + 1]);
-        else
+    for (int part = 0; part < PARTS; ++part)
 #pragma unroll
-            for (int k = 0; k < 2; ++k) take(b.at[k], i, x[2 * k + i]);
+        for (int i = 0; i < WORDS; ++i) b.at[i / 2][part][i % 2] = x.at[part][i];
     return b;
+}
+
+// sums[i][column] += a[i] · b, of the large parts alone
+template <int DOWN, int ACROSS>
+__device__ inline void multiply_large(float (&sums)[DOWN][ACROSS][4], int column, const Factor<4> (&a)[DOWN], const Factor<2>& b) {
+#ifdef MINIVGG_ON_HOST
+    constexpr int LARGE[3][2] = {};
+    emulator::multiply<PRECISION, INSTRUCTIONS, 1>(sums, column, a, b, LARGE);
+#else
+#pragma unroll
+    for (int k = 0; k < INSTRUCTIONS; ++k)
+#pragma unroll
+        for (int i = 0; i < DOWN; ++i) multiply_add(sums[i][column], a[i].at[k][0], b.at[k][0], sums[i][column]);
+#endif
 }
 
 // sums[i][column] += a[i] · b
 template <int DOWN, int ACROSS>
 __device__ inline void multiply(float (&sums)[DOWN][ACROSS][4], int column, const Factor<4> (&a)[DOWN], const Factor<2>& b) {
+    if constexpr (PARTS == 1) {
+        multiply_large(sums, column, a, b);
+    } else {
 #ifdef MINIVGG_ON_HOST
-    emulator::multiply<PRECISION, INSTRUCTIONS, PRODUCTS>(sums, column, a, b, ORDER);
+        emulator::multiply<PRECISION, INSTRUCTIONS, PRODUCTS>(sums, column, a, b, ORDER);
 #else
-    if constexpr (PARTS == 2) {
         float sum[DOWN][4] = {};
 #pragma unroll
         for (int p = 0; p < PRODUCTS * INSTRUCTIONS; ++p)
@@ -125,11 +157,6 @@ __device__ inline void multiply(float (&sums)[DOWN][ACROSS][4], int column, cons
                 multiply_add(sum[i], a[i].at[p % INSTRUCTIONS][ORDER[p / INSTRUCTIONS][0]], b.at[p % INSTRUCTIONS][ORDER[p / INSTRUCTIONS][1]], sum[i]);
 #pragma unroll
         for (int i = 0; i < DOWN * 4; ++i) sums[i / 4][column][i % 4] += sum[i / 4][i % 4];
-    } else {
-#pragma unroll
-        for (int k = 0; k < INSTRUCTIONS; ++k)
-#pragma unroll
-            for (int i = 0; i < DOWN; ++i) multiply_add(sums[i][column], a[i].at[k][0], b.at[k][0], sums[i][column]);
-    }
 #endif
+    }
 }

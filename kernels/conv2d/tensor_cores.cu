@@ -93,7 +93,7 @@ gather(const float* source, const float* filters, const float* bias, float* out,
         const float* own = filters + ((long long)group * g.columns + first_column) * whole + begin;
         Sums sums;
         product([&] { return Places(source, g, first_row, group, begin); },
-                [&] { return Matrix<COLUMNS, int>(own, whole, g.columns - first_column, length); }, (length + DEPTH - 1) / DEPTH, sums);
+                [&] { return Matrix<COLUMNS>(own, whole, g.columns - first_column, length); }, (length + DEPTH - 1) / DEPTH, sums);
         out += (long long)split * rows * total + group * g.columns;
         each_pair(sums, [&](int i, int j, float first, float second) {
             const int row = first_row + i;
@@ -115,7 +115,7 @@ weights(const float* source, const float* gradient, float* parts, Grid g, int sl
         const float* own = gradient + (long long)begin * total + group * g.columns + first_column;
         Sums sums;
         product([&] { return Taps(source, g, first_row, group, begin); },
-                [&] { return Matrix<COLUMNS, int>(own, total, g.columns - first_column, sum); }, (sum + DEPTH - 1) / DEPTH, sums);
+                [&] { return Matrix<COLUMNS>(own, total, g.columns - first_column, sum); }, (sum + DEPTH - 1) / DEPTH, sums);
         float* part = parts + ((long long)split * g.groups + group) * length * g.columns;
         each_pair(sums, [&](int i, int j, float first, float second) {
             if (first_row + i < length) store_pair(part + (long long)(first_row + i) * g.columns, first_column + j, g.columns, first, second, nullptr, false);
@@ -128,21 +128,29 @@ struct Windows {
     int places_y, places_x, taps_y, taps_x, stride_y, stride_x, top, left, dilation_y, dilation_x;
 };
 
-// The input gradient of few channels: dx[n, h, w, c] = Σ products[(n, p, q), (c, r, s)] over the places (p, q) whose tap (r, s) meets (h, w).
+// The input gradient of few channels: dx[n, h, w, c] = Σ products[(c, r, s), (n, p, q)] over the places (p, q) whose tap (r, s) meets (h, w).
+// A thread has one place of the input and some of its channels, so neighbours read neighbouring products.
 extern "C" __global__ void fold(const float* products, float* dx, Windows s) {
-    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= (long long)s.images * s.height * s.width * s.channels) return;
-    const int c = at % s.channels, place = at / s.channels, w = place % s.width, h = place / s.width % s.height, n = place / s.width / s.height;
-    float sum = 0;
-    for (int r = 0; r < s.taps_y; ++r) {
-        const int down = h + s.top - r * s.dilation_y, p = down / s.stride_y;
-        if (down < 0 || down % s.stride_y || p >= s.places_y) continue;
-        for (int t = 0; t < s.taps_x; ++t) {
-            const int right = w + s.left - t * s.dilation_x, q = right / s.stride_x;
-            if (right < 0 || right % s.stride_x || q >= s.places_x) continue;
-            const long long row = ((long long)n * s.places_y + p) * s.places_x + q;
-            sum += products[((row * s.channels + c) * s.taps_y + r) * s.taps_x + t];
+    constexpr int CHANNELS = 4;
+    const long long place = (long long)blockIdx.x * blockDim.x + threadIdx.x, places = (long long)s.images * s.places_y * s.places_x;
+    if (place >= (long long)s.images * s.height * s.width) return;
+    const int w = place % s.width, h = place / s.width % s.height, n = place / s.width / s.height, taps = s.taps_y * s.taps_x;
+    for (int first = 0; first < s.channels; first += CHANNELS) {
+        float sums[CHANNELS] = {};
+        for (int r = 0; r < s.taps_y; ++r) {
+            const int down = h + s.top - r * s.dilation_y, p = s.stride_y == 1 ? down : down / s.stride_y;  // a division takes longer than the rest
+            if (down < 0 || p * s.stride_y != down || p >= s.places_y) continue;
+            for (int t = 0; t < s.taps_x; ++t) {
+                const int right = w + s.left - t * s.dilation_x, q = s.stride_x == 1 ? right : right / s.stride_x;
+                if (right < 0 || q * s.stride_x != right || q >= s.places_x) continue;
+                const float* product = products + (first * taps + r * s.taps_x + t) * places + ((long long)n * s.places_y + p) * s.places_x + q;
+#pragma unroll
+                for (int c = 0; c < CHANNELS; ++c)
+                    if (first + c < s.channels) sums[c] += product[c * taps * places];
+            }
         }
+#pragma unroll
+        for (int c = 0; c < CHANNELS; ++c)
+            if (first + c < s.channels) dx[place * s.channels + first + c] = sums[c];
     }
-    dx[at] = sum;
 }

@@ -76,7 +76,7 @@ def output_bytes(spec: Conv2dSpec, dtype) -> int:
 def input_gradient_bytes(spec: Conv2dSpec, dtype) -> int:
     if _few_channels(spec):
         places, taps = spec.n * spec.p * spec.q, spec.c * spec.r * spec.s
-        return 4 * (places + spec.k) * taps + multiply_bytes(1, places, spec.k, taps)
+        return 4 * (places + 2 * spec.k) * taps + multiply_bytes(1, taps, spec.k, places)
     return _gather_bytes(spec, spec.n * spec.h * spec.w, spec.k, spec.c)
 
 
@@ -111,7 +111,7 @@ def output(spec, x, w, b, out, relu=False):
 def input_gradient(spec, dy, w, out):
     """X̄ [places x C] = Ȳ [places x taps·K] · Wᵀ [taps·K x C], for the places of one phase of the stride and the taps that meet them.
 
-    C columns of a product are too few if an image has three channels. Then Ȳ [places x K] · W [K x C·R·S] reads Ȳ once instead of once a
+    C columns of a product are too few if an image has three channels. Then Wᵀ [C·R·S x K] · Ȳᵀ [K x places] reads Ȳ once instead of once a
     tap, and a second pass adds up what meets at each place.
     """
     source = channels_last(dy)
@@ -132,15 +132,15 @@ def _few_channels(spec):
 
 def fold(spec, source, w, dx):
     places, taps = spec.n * spec.p * spec.q, spec.c * spec.r * spec.s
-    products = namespace(dx).empty((1, places, taps), "float32")
-    multiply(source.reshape(1, places, spec.k), dense(w).reshape(1, spec.k, taps), products, None, significant_bits())
+    products = namespace(dx).empty((1, taps, places), "float32")
+    multiply(dense(w).reshape(1, spec.k, taps).transpose(0, 2, 1), source.reshape(1, places, spec.k).transpose(0, 2, 1), products, None, significant_bits())
     windows = struct(
         images=spec.n, height=spec.h, width=spec.w, channels=spec.c, places_y=spec.p, places_x=spec.q, taps_y=spec.r, taps_x=spec.s,
         stride_y=spec.stride[0], stride_x=spec.stride[1], top=spec.padding[0], left=spec.padding[2], dilation_y=spec.dilation[0], dilation_x=spec.dilation[1],
     )  # fmt: skip
     constants = SCATTERED.constants(PRECISION=FLOAT32, ALONG=1, VECTOR=1)
     if dx.size:
-        PROGRAM.kernel("fold", **constants)(ceil_div(dx.size, FINISH), FINISH, products, dx, windows)
+        PROGRAM.kernel("fold", **constants)(ceil_div(dx.size // spec.c, FINISH), FINISH, products, dx, windows)
 
 
 def gather(spec, item, source, bias, out, relu):

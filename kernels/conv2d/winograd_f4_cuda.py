@@ -99,15 +99,17 @@ def input_gradient(spec, dy, w, out):
 def weight_gradient(spec, dy, x, out):
     """w̄ = A'ᵀ M A' once, of M[ξ] = Σ_tiles W[ξ]ᵀ V[ξ], block after block."""
     x, dy, xp = channels_last(x), channels_last(dy), namespace(x)
-    total, added = xp.zeros((POINTS, spec.k, spec.c), x.dtype), xp.empty((POINTS, spec.k, spec.c), x.dtype)
     tiles, down, across = tiles_of(spec.n, spec.p, spec.q)
-    for first, count in blocks(spec, x.dtype, tiles):
+    total = (xp.empty if tiles else xp.zeros)((POINTS, spec.k, spec.c), x.dtype)
+    for first, count in blocks(spec, x.dtype, tiles):  # the first one's product is where the others are added
         v, w = (xp.empty((POINTS, count, channels), x.dtype) for channels in (spec.c, spec.k))
         common = {"across": across, "down": down, "first": first, "count": count}
         launch("transform_inputs", v[0].size, x.dtype, x, v, tiles_struct(x, top=spec.padding[0], left=spec.padding[2], **common))
         launch("transform_gradients", w[0].size, x.dtype, dy, w, tiles_struct(dy, top=0, left=0, **common))
+        added = xp.empty_like(total) if first else total
         multiply_points(w.transpose(0, 2, 1), v, added)
-        total += added
+        if first:
+            total += added
     into(out, lambda out: launch("transform_weights", total[0].size, x.dtype, total, out, total[0].size))
 
 

@@ -36,31 +36,45 @@ __device__ inline void philox(Word key, Word counter, Word (&words)[4]) {
     words[0] = a, words[1] = b, words[2] = c, words[3] = d;
 }
 
+// A warp reads and writes its elements in the order of its lanes, which are not the ones that decide on them: those are asked.
 extern "C" __global__ void drop(T* out, unsigned char* keep, const T* x, Word seed, const Word* place, unsigned limit, T scale, long long size) {
-    const long long counter = blockIdx.x * (long long)blockDim.x + threadIdx.x, first = counter * DECIDED;
-    if (first >= size) return;
+    constexpr int LOADS = DECIDED / VECTOR;
+    const int lane = threadIdx.x % 32;
+    const long long counter = blockIdx.x * (long long)blockDim.x + threadIdx.x, first = counter * DECIDED, of_warp = first - lane * DECIDED;
+    const bool whole = of_warp + 32 * DECIDED <= size;
+    Vector<T, VECTOR> values[LOADS];
+    if (whole)
+#pragma unroll
+        for (int i = 0; i < LOADS; ++i) values[i] = load<VECTOR>(x + of_warp + (i * 32 + lane) * VECTOR);  // on their way while numbers are drawn
     Word words[4];
     philox(place ? *place : seed, Word(counter) + 1, words);
-    Vector<unsigned char, DECIDED> kept;
+    unsigned kept = 0;
+    Vector<unsigned char, DECIDED> bytes;
 #pragma unroll
-    for (int i = 0; i < DECIDED; ++i) kept.at[i] = unsigned(words[i / 2] >> (i % 2 * 32)) > limit;
-    if (first + DECIDED <= size) {
-#pragma unroll
-        for (int i = 0; i < DECIDED; i += VECTOR) {
-            Vector<T, VECTOR> values = load<VECTOR>(x + first + i);
-#pragma unroll
-            for (int e = 0; e < VECTOR; ++e) values.at[e] *= kept.at[i + e] ? scale : T(0);
-            store(out + first + i, values);
-        }
-        if (VECTOR > 1) {
-            store(keep + first, kept);
-            return;
-        }
+    for (int i = 0; i < DECIDED; ++i) {
+        bytes.at[i] = unsigned(words[i / 2] >> (i % 2 * 32)) > limit;
+        kept |= unsigned(bytes.at[i]) << i;
     }
-    for (int i = 0; i < DECIDED && first + i < size; ++i) {
-        if (first + DECIDED > size) out[first + i] = x[first + i] * (kept.at[i] ? scale : T(0));
-        keep[first + i] = kept.at[i];
+    if (!whole) {
+        for (int i = 0; i < DECIDED && first + i < size; ++i) {
+            out[first + i] = x[first + i] * (bytes.at[i] ? scale : T(0));
+            keep[first + i] = bytes.at[i];
+        }
+        return;
     }
+#pragma unroll
+    for (int i = 0; i < LOADS; ++i) {
+        const int at = (i * 32 + lane) * VECTOR;
+        const unsigned mine = __shfl_sync(~0u, kept, at / DECIDED) >> at % DECIDED;
+#pragma unroll
+        for (int e = 0; e < VECTOR; ++e) values[i].at[e] *= mine >> e & 1 ? scale : T(0);
+        store(out + of_warp + at, values[i]);
+    }
+    if constexpr (VECTOR > 1)
+        store(keep + first, bytes);
+    else
+#pragma unroll
+        for (int i = 0; i < DECIDED; ++i) keep[first + i] = bytes.at[i];
 }
 
 extern "C" __global__ void scale_kept(T* out, const T* grad, const unsigned char* keep, T scale, long long size) {
