@@ -19,6 +19,8 @@ import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,13 @@ import minivgg
 import minivgg.nn.functional as F
 from minivgg.bench import gpu, measure, network, problems, work
 from minivgg.bench.gpu import Timing, beyond_cache, event_timed, rotating
-from minivgg.bench.machine import machine
+from minivgg.bench.machine import cores, machine
 from minivgg.bench.rivals import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from minivgg.bench.rivals._itself import model
 from minivgg.device import cuda_problem, cupy_for
-from minivgg.models import vgg16
-from minivgg.registry import algorithms, select
+from minivgg.kernels.common import cuda
+from minivgg.models import MiniVGG, vgg16
+from minivgg.registry import algorithms, operations_with_algorithms, select
 from minivgg.testing.on_device import cuda_records
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
@@ -231,11 +234,11 @@ def memory_bound(shape: tuple[int, ...], rows: tuple[int, ...], parameters: int)
             with minivgg.no_grad():
                 return call(x)
 
-        results += race([ours(name, "minivgg", run, inputs, size=int(4 * moved * count))], {"float32": 0.0})
+        results += race([ours(name, "minivgg", run, inputs, size=int(4 * moved * count), record=True)], {"float32": 0.0})
     x = channels_last_on_device(normal(shape, 0))
     sums = [Timing("bias gradient", "minivgg", "float32", bytes=x.nbytes)]
     tensor = minivgg.Tensor(x)
-    gpu.take_turns_on_device([(sums[0], event_timed(lambda: tensor.sum((0, 2, 3))))], REPLICATES, BUDGET)
+    gpu.take_turns_on_device([(sums[0], event_timed(gpu.recorded(lambda x: x.sum((0, 2, 3)), [tensor])))], REPLICATES, BUDGET)
     results += [timing.as_data() for timing in sums]
     for make, moved in ((minivgg.optim.SGD, 5), (minivgg.optim.Adam, 7)):  # the parameter, its gradient and its state read, all but the gradient written
         p = minivgg.ones(parameters, device="cuda").requires_grad_()
@@ -267,11 +270,39 @@ GROUPS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
 # The whole run -----------------------------------------------------------------------------------------------------------
 
 
+def variants() -> list[tuple[cuda.Program, cuda.Constants]]:
+    operations_with_algorithms("cuda")
+    return [(program, constants) for program in cuda.PROGRAMS for constants in program.variants]
+
+
+def compile_one(number: int) -> None:
+    cupy_for("bench")
+    program, constants = variants()[number]
+    program.module(constants).compile()
+
+
+def build() -> None:
+    """Compile every kernel, on all processors at once; CuPy keeps the machine code on disk, so nobody waits for it later."""
+    count = len(variants())
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+        list(pool.map(compile_one, range(count)))
+    say(f"{count} variants of the CUDA programs compiled")
+
+
+def small() -> MiniVGG:
+    return MiniVGG(num_classes=16, in_channels=1, image_size=8)
+
+
 def checks() -> list[gpu_checks.Check]:
     """All of them; those that fail are told at once."""
     done = []
     records, layers = cuda_records(), problems.vgg("vgg16", 1)
-    for each in (gpu_checks.check_records(records), gpu_checks.check_layers(records, layers), gpu_checks.check_network(vgg16, (2, 3, 64, 64))):
+    for each in (
+        gpu_checks.check_records(records),
+        gpu_checks.check_layers(records, layers),
+        gpu_checks.check_network(vgg16, (2, 3, 64, 64)),
+        gpu_checks.check_graph(small, (16, 1, 8, 8)),
+    ):
         for what, error, wrong in each:
             done.append((what, error, wrong))
             if wrong:
@@ -297,6 +328,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if problem is not None:
             print(f"benchmarks/gpu.py needs a GPU and CuPy: {problem}", file=sys.stderr)
             return 2
+        build()
         done = checks()
         if any(wrong for _, _, wrong in done):
             return 1

@@ -70,3 +70,31 @@ def check_network(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> Ite
         name = {"forward": "scores", "step": "gradients, the worst parameter's"}[direction]
         wrong = "" if error <= ALLOWED[direction] else f"wrong: relative error {error:.1e}, allowed {ALLOWED[direction]:.0e}"
         yield f"the whole network on images {shape}: {name}", error, wrong
+
+
+def check_graph(build: Callable[[], nn.Module], shape: tuple[int, ...], steps: int = 4) -> Iterator[Check]:
+    """Training steps that are launched as a recorded graph: losses and parameters have the bits of steps that are not, dropout's masks included."""
+    images, labels = numpy.random.default_rng(1).standard_normal(shape), numpy.arange(shape[0])
+    x, y = minivgg.tensor(images, dtype="float32", device="cuda"), minivgg.tensor(labels, device="cuda")
+
+    def trained(recorded: bool) -> list[bytes]:
+        minivgg.manual_seed(0)
+        model = build().to("cuda")
+        optimizer = minivgg.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+
+        def step(x: minivgg.Tensor, y: minivgg.Tensor) -> minivgg.Tensor:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        if recorded:
+            step = minivgg.graph(step, x, y)  # takes the first step
+        else:
+            step(x, y)
+        losses = [step(x, y).detach().cpu().numpy().tobytes() for _ in range(steps)]
+        return losses + [parameter.detach().cpu().numpy().tobytes() for parameter in model.parameters()]
+
+    same = trained(True) == trained(False)
+    yield f"{steps} steps in a graph on images {shape}", None, "" if same else "wrong: not the bits of steps without a graph"

@@ -11,6 +11,7 @@ import numpy
 import pytest
 import strict_arrays
 
+import minivgg
 from minivgg.bench import gpu as timing
 from minivgg.bench import measure, network, problems, turns
 from minivgg.bench.rivals._itself import itself
@@ -100,6 +101,20 @@ def test_a_network_that_computes_something_else_on_the_device_is_wrong(cupy):
 
     found = list(gpu_checks.check_network(lambda: Wrong(num_classes=3, in_channels=1, image_size=8), (2, 1, 8, 8)))
     assert all(wrong.startswith("wrong: relative error") for _, _, wrong in found)
+
+
+@needs_compiler
+def test_a_recorded_step_has_the_bits_of_one_that_is_not(cupy, monkeypatch):
+    (found,) = gpu_checks.check_graph(gpu.small, (2, 1, 8, 8), steps=2)
+    assert found == ("2 steps in a graph on images (2, 1, 8, 8)", None, "")
+
+    def in_the_memory_of_the_graph(capture, generator):
+        capture.seeds.append((generator, capture.cupy.empty(1, "uint64")))
+        return capture.seeds[-1][1]
+
+    monkeypatch.setattr(minivgg.capture.Capture, "seed_place", in_the_memory_of_the_graph)
+    (found,) = gpu_checks.check_graph(gpu.small, (2, 1, 8, 8), steps=2)
+    assert found[2] == "wrong: not the bits of steps without a graph"
 
 
 # Measuring ------------------------------------------------------------------------------------------------------------
@@ -265,7 +280,23 @@ def test_without_a_gpu_one_sentence_and_exit_code_2(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "benchmarks/gpu.py needs a GPU and CuPy: CUDA found no device\n")
 
 
-def test_nothing_is_timed_where_something_is_wrong(cupy, monkeypatch, tmp_path):
+@needs_compiler
+def test_every_variant_of_every_program_is_compiled_ahead(cupy, monkeypatch):
+    """By other processes, which have a GPU and no stand-in; here by this one, the first of them."""
+    compiled = []
+    monkeypatch.setattr(cupy.RawModule, "compile", lambda module: compiled.append(module.names), raising=False)
+    assert {program.name for program, _ in gpu.variants()} == {program.name for program in gpu.cuda.PROGRAMS}
+    gpu.compile_one(0)
+    assert len(compiled) == 1
+    assert len(compiled[0]) > 0
+
+
+@pytest.fixture
+def built(monkeypatch):
+    monkeypatch.setattr(gpu, "build", lambda: None)
+
+
+def test_nothing_is_timed_where_something_is_wrong(cupy, built, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "gpu.json")
     monkeypatch.setattr(gpu, "checks", lambda: [("a layer", 1.0, "wrong")])
     assert gpu.main([]) == 1
@@ -273,7 +304,7 @@ def test_nothing_is_timed_where_something_is_wrong(cupy, monkeypatch, tmp_path):
 
 
 @needs_compiler
-def test_a_run_keeps_its_results_beside_those_of_other_rows(cupy, monkeypatch, tmp_path, capsys):
+def test_a_run_keeps_its_results_beside_those_of_other_rows(cupy, built, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "gpu.json")
     monkeypatch.setattr(gpu, "checks", lambda: [("a layer", 1e-7, "")])
     monkeypatch.setattr(timing, "measure_ceilings", lambda: {"copy": 1e9, "flops": 1e9})
