@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,11 +52,16 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         array = numpy.array(plain)
     except ValueError as error:
         raise ArgumentError("tensor", f"the nested lists are not rectangular: {error}") from None
+    wanted = None if dtype is None else read_dtype("tensor", dtype)
+    whole = wanted is None or wanted.kind in "iu"
+    if of_python and not whole and array.dtype.kind == "O":
+        array = _as_floats(array, plain)
     inferred = OF_PYTHON.get(array.dtype.kind) if of_python and array.size else FLOAT if of_python else None
     too_large = array.dtype.kind == "u" and isinstance(_first(data), int) if dtype is None else False
-    if array.dtype.kind not in "fiub" or too_large or (of_python and _is_rounded(array, data)):
+    if array.dtype.kind not in "fiub" or too_large or (of_python and whole and _is_rounded(array, data)):
         raise DtypeError("tensor", f"takes numbers and lists of numbers that fit into int64, got {type(data).__name__} of {array.dtype}")
-    wanted = read_dtype("tensor", (inferred or array.dtype.newbyteorder("=")) if dtype is None else dtype)
+    if wanted is None:
+        wanted = read_dtype("tensor", inferred or array.dtype.newbyteorder("="))
     if array.size and array.dtype != wanted and wanted.kind in "iu":
         check_fits("tensor", wanted, array.min().item(), array.max().item())
         if array.dtype.kind == "f":  # which need not hold the integers beside the others in a list
@@ -80,6 +86,14 @@ def _first(data: Any) -> Any:
     while isinstance(data, list | tuple) and data:
         data = data[0]
     return data
+
+
+def _as_floats(array: numpy.ndarray, numbers: Any) -> numpy.ndarray:
+    """Integers of any size as float64, where floats or booleans are asked for; what else is in the lists stays."""
+    if all(isinstance(number, int | float) for number in _leaves(numbers)):
+        with contextlib.suppress(OverflowError):
+            return numpy.array(numbers, "float64")
+    return array
 
 
 def _is_rounded(array: numpy.ndarray, data: Any) -> bool:

@@ -229,3 +229,21 @@ def test_a_state_that_is_none_changes_nothing():
         assert generator.get_state() == state
     first = minivgg.rand(3, generator=generator).tolist()
     assert minivgg.rand(3, generator=minivgg.Generator().set_state(pickle.loads(pickle.dumps(state)))).tolist() == first
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32", "float64"])
+@pytest.mark.parametrize("numbers", [[2**63], [[1, 2**63]], [True, 2**64], [-(2**63) - 1, 0], 2**70, [0.5, 2**64]], ids=str)
+def test_integers_of_any_size_become_what_is_asked_for(numbers, dtype):
+    ours, theirs = minivgg.tensor(numbers, dtype=dtype), torch.tensor(numbers, dtype=getattr(torch, dtype))
+    numpy.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    for asked in (None, "int64"):
+        if isinstance(numbers, list) and isinstance(numbers[0], float):
+            continue  # a float among them makes floats of all
+        with pytest.raises((DtypeError, ArgumentError), match="int64"):
+            minivgg.tensor(numbers, dtype=asked)
+
+
+@pytest.mark.parametrize("data", [["3", 2**64], [None, 2**64], [1j, 2**64], [10**400]], ids=lambda data: str(data)[:12])
+def test_what_is_no_number_of_a_float_is_refused_beside_large_integers(data):
+    with pytest.raises(DtypeError, match=r"^tensor: takes numbers"):
+        minivgg.tensor(data, dtype="float64")
