@@ -153,21 +153,23 @@ __device__ inline void each_pair(const Sums& sums, Write write) {
                     for (int e = 0; e < 2; ++e) write(row_of(i, 2 * h), column_of(j, e), sums[i][j][2 * h + e], sums[i][j + 1][2 * h + e]);
 }
 
-// Two neighbouring results of a row, where there are so many columns: with the bias, and ReLU if asked.
+// A sum of column `at`, with the bias, and ReLU if asked.
+__device__ inline float finished(float value, const float* bias, int at, bool relu) {
+    if (bias != nullptr) value += bias[at];
+    return relu && value <= 0 ? 0 : value;
+}
+
+// Two neighbouring results of a row, where there are so many columns.
 __device__ inline void store_pair(float* row, int column, int columns, float first, float second, const float* bias, bool relu) {
-    const auto finished = [&](float value, int at) {
-        if (bias != nullptr) value += bias[at];
-        return relu && value <= 0 ? 0 : value;
-    };
     if (column >= columns) return;
     float* at = row + column;
-    first = finished(first, column);
+    first = finished(first, bias, column, relu);
     if (column + 1 == columns) {
         *at = first;
     } else if (reinterpret_cast<unsigned long long>(at) % 8 == 0) {
-        *reinterpret_cast<float2*>(at) = make_float2(first, finished(second, column + 1));
+        *reinterpret_cast<float2*>(at) = make_float2(first, finished(second, bias, column + 1, relu));
     } else {
-        at[0] = first, at[1] = finished(second, column + 1);
+        at[0] = first, at[1] = finished(second, bias, column + 1, relu);
     }
 }
 

@@ -5,6 +5,7 @@ algorithms alike, but for two that copy: direct convolution or implicit GEMM is 
 """
 
 from minivgg.kernels.common.simd import round_up, tile_columns
+from minivgg.kernels.common.tensor_tiles import BLOCKS
 from minivgg.kernels.conv2d._windows import is_short
 from minivgg.precision import FLOAT32, significant_bits
 from minivgg.registry import policy
@@ -23,8 +24,8 @@ as so many of its tiles. So with few tiles F(2x2), with 16 numbers a filter, is 
 MANY_TILES = 128
 """Tiles of 4x4 from which each of Winograd's 36 products has rows enough to fill a block of a GPU's matrix product."""
 
-BLOCK_PLACES, BLOCK_FILTERS, MANY_BLOCKS = 128, 128, 264
-"""What a block of a GPU computes out of a patch, whose sums are never split; and how many of them fill the GPU."""
+BLOCK_PLACES, BLOCK_FILTERS = 128, 128
+"""What a block of a GPU computes out of a patch. Its sums are never split, so there have to be blocks enough."""
 
 FFT_POINT = 1000
 """Transforming one point of a plane to its frequencies and back takes as long as so many multiply-adds of the direct convolution."""
@@ -80,7 +81,7 @@ def choose_on_gpu(spec, dtype):
         ("implicit_gemm", "CUDA: a matrix product that reads its blocks out of the image, on CUDA cores"),
     ]
     blocks = spec.n * -(-spec.h * spec.w // BLOCK_PLACES) * -(-min(spec.c, spec.k) // BLOCK_FILTERS)
-    if significant_bits() < FLOAT32 and blocks >= MANY_BLOCKS and not (spec.c % 4 or spec.k % 4):
+    if significant_bits() < FLOAT32 and blocks >= BLOCKS and not (spec.c % 4 or spec.k % 4):
         fast.insert(0, ("patches", "CUDA: on tensor cores, all nine taps out of patches of the image that stay in shared memory"))
     if significant_bits() == FLOAT32 and min(spec.c, spec.k) >= FEW and spec.n * -(-spec.p // 4) * -(-spec.q // 4) >= MANY_TILES:
         fast.insert(0, ("winograd_f4", "CUDA: a quarter of the multiplications, at the price of two bits"))

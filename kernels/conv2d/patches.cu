@@ -3,7 +3,7 @@
 //     y [places x K] = Σ_uv X_uv [places x C] · W_uv [C x K],    X_uv[(n, i, j), c] = x[n, i + u - top, j + v - left, c]
 //
 // tensor_cores.cu copies each element of the image nine times, and cuts it into what tensor cores take at every product. Here a block
-// computes `down` x `across` places of one image, ROWS at the most. Of STEP channels at a time it copies the patch that these places
+// computes `down` x `across` places of one image, COLUMNS at the most, for ROWS filters. Of STEP channels at a time it copies the patch that these places
 // see, (down + 2) x (across + 2), cuts it once, and finds all nine factors X_uv in it: they begin u lines and v places further.
 // The filters are cut ahead, in the order in which they are multiplied.
 //
@@ -14,6 +14,7 @@
 // once lies side by side in memory, as the numbers of a place do. So places are columns; and filters lie as the instructions take
 // them. Otherwise four registers would be copied for each instruction, and take longer than it.
 
+#include "largest.cuh"
 #include "product.cuh"
 
 constexpr int MOST = COLUMNS * 3 / 2;  // places of a patch, at the most
@@ -21,18 +22,18 @@ constexpr int LINE = 4 * WORDS;        // words of STEP numbers: of a place or a
 constexpr int PATCH = PARTS * MOST * LINE, TAP = PARTS * ROWS * LINE, STAGE_WORDS = 3 * TAP;
 constexpr int COPIES = 4 * MOST / THREADS, FILTER_COPIES = STAGE_WORDS / 4 / THREADS;
 constexpr int RAW = 2 * PATCH + STAGES * STAGE_WORDS, TABLE = RAW + STEP * MOST;  // where copied numbers, and places, lie in shared memory
-constexpr int FACTOR = 32 * 4;      // words of 16 filters, of a warp's lanes
-constexpr int RESULT = ROWS + 4;    // results of a place in shared memory, and room for others to find other banks
+constexpr int FACTOR = 32 * 4;   // words of 16 filters, of a warp's lanes
+constexpr int RESULT = ROWS + 4;  // results of a place in shared memory, and room for others to find other banks
 constexpr int TAPS_AT_ONCE = PARTS == 1 ? 3 : 1;  // the next tap's numbers can be read ahead, where there are registers for them
 static_assert(COPIES * THREADS == 4 * MOST && FILTER_COPIES * THREADS * 4 == STAGE_WORDS && DOWN % 2 == 0);
 static_assert(STAGES == 2 || STAGES == 3);  // a patch is cut before the next but one is copied to where it lay
 
 struct Layer {
-    int height, width, channels;       // of the image
-    int places_y, places_x, columns;   // of the result
-    int top, left;                     // place (0, 0) sees the image from row -top, column -left on
-    int down, across;                  // places of a block
-    int slices;                        // of STEP channels
+    int height, width, channels;      // of the image
+    int places_y, places_x, filters;  // of the result
+    int top, left;                    // place (0, 0) sees the image from row -top, column -left on
+    int down, across;                 // places of a block
+    int slices;                       // of STEP channels
 };
 
 // The nearest number of 11 bits; infinities and nan stay what they are.
@@ -186,10 +187,7 @@ __device__ inline void convolve(unsigned* memory, Share share, const unsigned* f
 __device__ inline void store_four(float* to, const float (&sums)[4], const float* bias, bool relu) {
     Vector<float, 4> four;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const float value = bias == nullptr ? sums[i] : sums[i] + bias[i];
-        four.at[i] = relu && value <= 0 ? 0 : value;
-    }
+    for (int i = 0; i < 4; ++i) four.at[i] = finished(sums[i], bias, i, relu);
     if (reinterpret_cast<unsigned long long>(to) % 16 == 0)
         store(to, four);
     else
@@ -202,16 +200,16 @@ __device__ inline void pool_windows(const float* results, int first_row, int fir
     const int rows = layer.places_y / 2, columns = layer.places_x / 2, across = layer.across / 2;
     for (int at = threadIdx.x; at < layer.down / 2 * across * ROWS; at += THREADS) {
         const int k = at % ROWS, i = at / ROWS / across, j = at / ROWS % across, row = first_row / 2 + i, column = first_column / 2 + j;
-        if (row >= rows || column >= columns || first_k + k >= layer.columns) continue;
+        if (row >= rows || column >= columns || first_k + k >= layer.filters) continue;
         const float* window = results + (2 * i * layer.across + 2 * j) * RESULT + k;
         float largest = window[0];
         unsigned char cell = 0;
 #pragma unroll
         for (int other = 1; other < 4; ++other) {
             const float value = window[(other / 2 * layer.across + other % 2) * RESULT];
-            if (value > largest || value != value) largest = value, cell = other;  // of equal cells the first, the last nan if there is one
+            if (wins(value, largest)) largest = value, cell = other;
         }
-        const long long to = (((long long)n * rows + row) * columns + column) * layer.columns + first_k + k;
+        const long long to = (((long long)n * rows + row) * columns + column) * layer.filters + first_k + k;
         out[to] = largest;
         if (cells != nullptr) cells[to] = cell;
     }
@@ -221,7 +219,7 @@ __device__ inline void pool_windows(const float* results, int first_row, int fir
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 patches(const float* x, const unsigned* words, const float* bias, float* out, unsigned char* cells, Layer layer, int relu, int pool) {
     DYNAMIC_SHARED(unsigned, memory);
-    const int filter_tiles = (layer.columns + ROWS - 1) / ROWS;
+    const int filter_tiles = (layer.filters + ROWS - 1) / ROWS;
     const int tiles_x = (layer.places_x + layer.across - 1) / layer.across, tiles_y = (layer.places_y + layer.down - 1) / layer.down;
     const int first_k = blockIdx.x % filter_tiles * ROWS, tile = blockIdx.x / filter_tiles;
     const int left = tile % tiles_x * layer.across, top = tile / tiles_x % tiles_y * layer.down, n = tile / tiles_x / tiles_y;
@@ -247,11 +245,11 @@ patches(const float* x, const unsigned* words, const float* bias, float* out, un
         for (int e = 0; e < 2; ++e) {
             const int place = warp_column() + 8 * j + lane_number() % 4 * 2 + e, row = top + place / layer.across, column = left + place % layer.across;
             if (place >= layer.down * layer.across || row >= layer.places_y || column >= layer.places_x) continue;
-            float* to = pool ? results + place * RESULT : out + (((long long)n * layer.places_y + row) * layer.places_x + column) * layer.columns + first_k;
+            float* to = pool ? results + place * RESULT : out + (((long long)n * layer.places_y + row) * layer.places_x + column) * layer.filters + first_k;
 #pragma unroll
             for (int i = 0; i < DOWN; i += 2) {
                 const int k = warp_row() + filter_of(i, 0);
-                if (first_k + k >= layer.columns) continue;
+                if (first_k + k >= layer.filters) continue;
                 const float plus[4] = {sums[i][j][e], sums[i][j][2 + e], sums[i + 1][j][e], sums[i + 1][j][2 + e]};
                 store_four(to + k, plus, bias == nullptr ? nullptr : bias + first_k + k, relu);
             }

@@ -13,7 +13,9 @@ from pathlib import Path
 from minivgg.backend import namespace
 from minivgg.kernels.common.cuda import Program, ceil_div, struct
 from minivgg.kernels.common.cuda_memory import VECTOR_BYTES, channels_last, dense, into_channels_last
-from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, Tile, missing
+from minivgg.kernels.common.simd import round_up
+from minivgg.kernels.common.tensor_tiles import ARCHITECTURE, SMALL_SIDE, Tile, missing
+from minivgg.kernels.conv2d._winograd_problem import unlike_3x3
 from minivgg.precision import BF16, FLOAT32, TF32, significant_bits
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
@@ -34,6 +36,9 @@ PROGRAM = Program(
 STEP, THREADS = 16, 128
 """Channels of a slice, and threads of a block that cuts filters."""
 
+LINE = {FLOAT32: 2 * STEP, TF32: STEP, BF16: STEP // 2}
+"""32-bit words of a slice of one place or one filter: two parts of each number, one, or half of one."""
+
 MOST_ELEMENTS = 1 << 31
 """Of an image, and of the filters: what the kernels count to."""
 
@@ -43,11 +48,9 @@ PAPER = "Ootomo & Yokota 2022, arXiv:2203.03341"
 def supports(spec: Conv2dSpec, dtype) -> str | None:
     if dtype != "float32":
         return f"it computes in float32, the arrays are {dtype}"
-    for name, got, must in (("filter", (spec.r, spec.s), 3), ("stride", spec.stride, 1), ("dilation", spec.dilation, 1)):
-        if got != (must, must):
-            return f"{name} must be {must}x{must}, got {got[0]}x{got[1]}"
-    if spec.groups != 1:
-        return f"groups must be 1, got {spec.groups}"
+    other = unlike_3x3(spec)
+    if other is not None:
+        return other
     if spec.c % 4 or spec.k % 4:
         return f"it copies four channels at a time, there are {spec.c} and {spec.k}"
     if max(spec.c * spec.h * spec.w, spec.k * spec.p * spec.q, 16 * spec.c * spec.k) >= MOST_ELEMENTS:
@@ -56,7 +59,7 @@ def supports(spec: Conv2dSpec, dtype) -> str | None:
 
 
 def tile_of(precision: int, columns: int) -> Tile:
-    return TILES[precision][-1 if columns <= 64 else 0]
+    return TILES[precision][-1 if columns <= SMALL_SIDE else 0]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,19 +86,14 @@ def block_of(most: int, height: int, width: int, pool: bool = False) -> Pair:
     return down_of(across), across
 
 
-def round_up(value: int, step: int) -> int:
-    return ceil_div(value, step) * step
-
-
 def words_of(tile: Tile, precision: int, channels: int, columns: int) -> int:
     """32-bit words of the filters as they are multiplied."""
-    line = {FLOAT32: 2 * STEP, TF32: STEP, BF16: STEP // 2}[precision]
-    return round_up(columns, tile.rows) * ceil_div(channels, STEP) * 9 * line
+    return round_up(columns, tile.rows) * ceil_div(channels, STEP) * 9 * LINE[precision]
 
 
 def shared_bytes(tile: Tile, precision: int) -> int:
     """Of two patches, some stages of filters, what of the next patch is not yet cut, and a table of places; or of the results that are pooled."""
-    line, places = {FLOAT32: 2 * STEP, TF32: STEP, BF16: STEP // 2}[precision], tile.columns * 3 // 2
+    line, places = LINE[precision], tile.columns * 3 // 2
     return 4 * max(2 * places * line + tile.stages * 3 * tile.rows * line + places * (STEP + 4), tile.columns * (tile.rows + 4))
 
 
@@ -137,7 +135,7 @@ def convolve(x, w, bias, out, corner, places, turned, relu=False, pool=False, ce
     PROGRAM.kernel("pack_filters", **constants)(ceil_div(lanes, THREADS), THREADS, dense(w), words, columns, channels, slices, int(turned))
     down, across = block_of(tile.columns, *places, pool)
     layer = struct(
-        height=height, width=width, channels=channels, places_y=places[0], places_x=places[1], columns=columns,
+        height=height, width=width, channels=channels, places_y=places[0], places_x=places[1], filters=columns,
         top=corner[0], left=corner[1], down=down, across=across, slices=slices,
     )  # fmt: skip
     blocks = n * ceil_div(places[0], down) * ceil_div(places[1], across) * ceil_div(columns, tile.rows)

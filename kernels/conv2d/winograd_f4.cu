@@ -10,6 +10,8 @@
 // A thread transforms one tile of one channel, whole in registers. Channels are neighbours in memory and so are their threads,
 // so every access of a warp is 32 neighbouring elements, in the image and in V[ξ, tile, channel] alike.
 
+#include "largest.cuh"
+
 constexpr T a = T(0.625), b = T(1.5), a2 = a * a, b2 = b * b;
 
 struct Tiles {                // of an image (images, height, width, channels)
@@ -190,7 +192,7 @@ extern "C" __global__ void transform_and_pool(const T* m, const T* bias, T* y, u
 #pragma unroll
             for (int other = 1; other < 4; ++other) {
                 const T value = tile[i + other / 2][j + other % 2];
-                if (value > largest || value != value) largest = value, cell = other;  // of equal cells the first, the last nan if there is one
+                if (wins(value, largest)) largest = value, cell = other;
             }
             const long long to = image + (long long)(row * width + column) * tiles.channels;
             y[to] = largest;

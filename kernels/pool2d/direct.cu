@@ -6,6 +6,7 @@
 // program: TWO says that they are 2x2, side by side and whole. Both gradients are gathers: each cell adds up what the windows over
 // it give, in the order of the windows, so that no atomics are needed and every run gives the same bits.
 
+#include "largest.cuh"
 #include "vector.cuh"
 
 // Along rows or columns: cell r of window p is p·stride + r·dilation - padding.
@@ -80,7 +81,7 @@ extern "C" __global__ void largest(T* out, unsigned char* numbers, const T* x, A
                 const Vector<T, VECTOR> value = cell(i, j);
 #pragma unroll
                 for (int k = 0; k < VECTOR; ++k)
-                    if (value.at[k] > best.at[k] || value.at[k] != value.at[k])  // of equal cells the first, the last nan if there is one
+                    if (wins(value.at[k], best.at[k]))
                         best.at[k] = value.at[k], number.at[k] = i * columns.kernel + j;
             }
         const long long to = ((image * rows.windows + p) * (long long)columns.windows + q) * inner + channel;

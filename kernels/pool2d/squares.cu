@@ -3,6 +3,7 @@
 // `lanes` threads share a row of windows; the image is twice as high and twice as wide as the result, so that row i of all results
 // looks at rows 2i and 2i + 1 of all images. direct.cu has every other pooling.
 
+#include "largest.cuh"
 #include "vector.cuh"
 
 constexpr int WINDOWS = VECTOR / 2;
@@ -30,7 +31,7 @@ extern "C" __global__ void largest(T* out, unsigned char* numbers, const T* x, i
         best.at[k] = cells[0], number.at[k] = 0;
 #pragma unroll
         for (int i = 1; i < 4; ++i)
-            if (cells[i] > best.at[k] || cells[i] != cells[i]) best.at[k] = cells[i], number.at[k] = i;  // of equal cells the first, the last nan if there is one
+            if (wins(cells[i], best.at[k])) best.at[k] = cells[i], number.at[k] = i;
     }
     store(out + (long long)place.number * WINDOWS, best);
     if (numbers != nullptr) store(numbers + (long long)place.number * WINDOWS, number);
