@@ -181,6 +181,23 @@ def test_auto_takes(problem, on_cpu, on_gpu, direction):
         assert minivgg.explain(spec, direction, device=device).chosen == chosen
 
 
+@pytest.mark.parametrize("allow", [minivgg.allow_tf32, minivgg.allow_bf16])
+@pytest.mark.parametrize(
+    ("problem", "on_gpu"),
+    [
+        ("n64 c64 h224 w224 k64 r3 p1", ("patches", "patches", "tensor_cores")),
+        ("n64 c3 h224 w224 k64 r3 p1", ("implicit_gemm", "tensor_cores", "tensor_cores")),  # patches are copied four channels at a time
+        ("n64 c64 h56 w56 k64 r3 p1 s2", "tensor_cores"),
+        ("n1 c512 h14 w14 k512 r3 p1", "tensor_cores"),  # eight blocks, whose sums would have to be split
+    ],
+)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_auto_takes_where_factors_may_be_rounded(problem, on_gpu, direction, allow):
+    with allow():
+        chosen = select(direction, Conv2dSpec.parse(problem), float32, device="cuda:0").name
+    assert chosen == (on_gpu[DIRECTIONS.index(direction)] if isinstance(on_gpu, tuple) else on_gpu)
+
+
 def test_reference_is_never_chosen_and_every_ranked_name_exists():
     for direction in DIRECTIONS:
         ranked = [name for name, _ in registry.ranked(direction, plain, float32)]

@@ -87,6 +87,24 @@ def test_what_a_place_does_not_look_at_may_be_infinite(name, allow, on):
     numpy.testing.assert_array_equal(numpy.isinf(out), numpy.broadcast_to(sees, out.shape))
 
 
+@pytest.mark.skipif(emulator.missing() is not None, reason=str(emulator.missing()))
+@pytest.mark.parametrize("name", ["implicit_gemm", "tensor_cores", "winograd_f4", "patches"])
+@pytest.mark.parametrize("direction", ["conv2d", "conv2d_grad_input"])
+def test_an_image_may_begin_anywhere(direction, name):
+    """What is copied 16 bytes at a time has to begin at a multiple of them; a view need not."""
+    spec = Conv2dSpec.parse("n1 c4 h5 w6 k4 r3 p1")
+    memory, w = (numpy.random.default_rng(0).standard_normal(shape).astype("float32") for shape in (128, spec.weight_shape))
+    results = []
+    for aside in (0, 1):
+        first = -memory.ctypes.data // 4 % 4 + aside
+        x = memory[first : first + 120]
+        x[:] = numpy.arange(120) % 7
+        x, out = x.reshape(1, 5, 6, 4).transpose(0, 3, 1, 2), numpy.empty((1, 5, 6, 4), "float32").transpose(0, 3, 1, 2)
+        devices.on_emulator(algorithms(direction, "cuda")[name]).run(spec, x, w, *([None] if direction == "conv2d" else []), out)
+        results.append(out)
+    numpy.testing.assert_allclose(*results, rtol=1e-4, atol=1e-4)
+
+
 @hypothesis.given(hypothesis.strategies.integers(1, 300), hypothesis.strategies.integers(1, 300), hypothesis.strategies.booleans())
 def test_blocks_of_places_cover_a_result_and_their_patches_fit(height, width, pool):
     down, across = patches_cuda.block_of(128, height, width, pool)
