@@ -14,8 +14,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy
@@ -77,7 +79,9 @@ class _Owner:
         self.address = self.__array_interface__["data"][0]
         ctypes.pythonapi.PyTraceMalloc_Track(_NUMPY_DOMAIN, ctypes.c_size_t(self.address), ctypes.c_size_t(piece.size))
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # modules are being taken apart, this one too
+            return
         ctypes.pythonapi.PyTraceMalloc_Untrack(_NUMPY_DOMAIN, ctypes.c_size_t(self.address))
         self.pool.returned.append((self.segment, self.piece))  # a deque takes it without a lock: this may run inside take() too
 

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -177,3 +179,16 @@ def test_a_child_process_has_a_pool_of_its_own(pool):
             array = empty((LARGE,), "uint8")
             os._exit(0 if array.size == LARGE else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_array_that_lives_to_the_end_of_the_program_ends_in_silence(tmp_path):
+    """A compiled function keeps its module's variables alive until the modules are taken apart."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy\nfrom minivgg.backend import empty\nfrom minivgg.kernels.common.jit import compiled\n\n"
+        "@compiled\ndef first(x):\n    return x[0]\n\nx = empty((1 << 22,), numpy.dtype('float32'))\nx[:] = 1\nprint(first(x))\n",
+        encoding="utf-8",
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert run.stdout == "1.0\n"
+    assert [line for line in run.stderr.splitlines() if not line.startswith("minivgg: compiling")] == []
