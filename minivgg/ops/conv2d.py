@@ -7,6 +7,7 @@ differentiation closes: any order works. How each is computed stands in ``kernel
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -95,10 +96,15 @@ def _check_dtypes(operation: str, **tensors: Tensor | None) -> None:
         raise DtypeError(operation, f"takes tensors of one dtype, float32 or float64, got {came}{hint(*dtypes.values())}")
 
 
+_known: Any = functools.lru_cache(maxsize=1024)(Conv2dSpec.of)
+"""The layers of a network ask for the same ones again and again. Not for True, which equals 1."""
+
+
 def problem_of(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size | str, dilation: Size, groups: int) -> Conv2dSpec:
     """The problem that the arguments of ``conv2d`` describe, if they fit together."""
     _check_dtypes("conv2d", input=input, weight=weight, bias=bias)
-    spec = Conv2dSpec.of(input.shape, weight.shape, stride, padding, dilation, groups)
+    plain = all(type(value) is int or (type(value) is tuple and {*map(type, value)} == {int}) for value in (stride, padding, dilation, groups))
+    spec = (_known if plain else Conv2dSpec.of)(input.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None and bias.shape != (spec.k,):
         raise ShapeError("conv2d", f"bias expects {spec.k} numbers, one an output channel, got shape {bias.shape}", weight=weight.shape)
     return spec
