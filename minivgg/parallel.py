@@ -10,23 +10,30 @@ wakes it, callers in several Python threads share the helpers, and where no thre
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from minivgg.threads import get_num_threads
+
+_processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+"""The number of the processor that the calling thread runs on; None where the system has no such function."""
 
 
 class _Loop:
     """One call of ``parallel``: which item is the next, and who is at work."""
 
-    __slots__ = ("done", "error", "helping", "items", "lock", "next", "over", "work")
+    __slots__ = ("caller", "done", "error", "helping", "items", "lock", "next", "over", "work")
 
     def __init__(self, work: Callable[[int], None], items: int) -> None:
         self.work, self.items, self.next = work, items, 0
         self.lock, self.done = threading.Lock(), threading.Lock()
         self.helping, self.over = 0, False
+        self.caller = _processor() if _processor else None
         self.error: BaseException | None = None
 
     def take(self) -> None:
@@ -85,8 +92,20 @@ _starting = threading.Lock()
 
 def _help(queue: SimpleQueue[_Loop]) -> None:
     _inside.yes = True
+    allowed = os.sched_getaffinity(0) if _processor else set()
     while True:
-        queue.get().help()
+        loop = queue.get()
+        if _processor and _processor() == loop.caller:
+            _move(allowed - {loop.caller})
+        loop.help()
+        del loop
+
+
+def _move(processors: set[int]) -> None:
+    """Let this thread run on these processors only, if there are any."""
+    if processors:
+        with contextlib.suppress(OSError):  # the process has lost them meanwhile
+            os.sched_setaffinity(0, processors)
 
 
 def _wake(count: int, loop: _Loop) -> None:
@@ -114,8 +133,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-def parallel(work: Callable[[int], None], items: int) -> None:
+class Loop(NamedTuple):
+    """``work(0)``, ..., ``work(items - 1)``, which somebody else runs."""
+
+    work: Callable[[int], None]
+    items: int
+
+
+def parallel(work: Callable[[int], None], items: int, beside: Loop | None = None) -> None:
     """Call ``work(0)``, ..., ``work(items - 1)``, shared out among the threads; the caller's thread takes part.
+
+    ``beside`` is a loop of its own whose items are taken when these are given out, by whichever thread has nothing left to do.
 
     Items are taken in order by whichever thread is free. What an item computes must not depend on the others. An error ends
     the loop and reaches the caller, when no thread is at work any more. A loop within an item runs in the item's own thread.
@@ -125,6 +153,9 @@ def parallel(work: Callable[[int], None], items: int) -> None:
     >>> sorted(seen)
     [0, 1, 2]
     """
+    if beside is not None:
+        first, other = work, beside.work
+        work, items, own = (lambda item: first(item) if item < own else other(item - own)), items + beside.items, items
     helpers = min(get_num_threads(), items) - 1
     if helpers < 1 or getattr(_inside, "yes", False):
         for item in range(items):

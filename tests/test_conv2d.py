@@ -13,6 +13,7 @@ from torch_judge import agree
 import minivgg
 import minivgg.nn.functional as F
 from minivgg.errors import OperationError
+from minivgg.kernels.common.simd import STREAM_BYTES
 from minivgg.registry import algorithms, select
 from minivgg.spec import Conv2dSpec
 from minivgg.testing.layouts import channels_last, read_only, reversed_memory, strided
@@ -296,3 +297,29 @@ def test_what_leads_beyond_the_image_takes_no_memory(algorithm, far, near):
     truth.sum().backward()
     for got, expected in zip((y.detach(), *(t.grad for t in ours)), (truth.detach(), *(t.grad for t in theirs)), strict=True):
         numpy.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
+
+
+# Results that are written past the caches -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "text"),
+    [
+        ("direct", "n1 c3 h230 w230 k64 r3 p1"),  # vectors that begin on cache lines
+        ("direct", "n1 c2 h124 w124 k208 r1 g2"),  # the second group's do not
+        ("winograd_f4", "n1 c16 h162 w158 k128 r3 p1"),  # tiles that end beyond the image
+        ("winograd_f4", "n1 c16 h162 w158 k132 r3 p1"),  # pixels that begin between cache lines
+        ("winograd_f2", "n1 c16 h161 w161 k128 r3 p1"),
+    ],
+)
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_large_result_is_written_whole(algorithm, text, relu):
+    spec = Conv2dSpec.parse(text)
+    x, w, b = normal(0, spec.input_shape, spec.weight_shape, (spec.k,))
+    expected = T.conv2d(torch.from_numpy(x), torch.from_numpy(w), torch.from_numpy(b), padding=spec.padding[0], groups=spec.groups).numpy()
+    expected = numpy.maximum(expected, 0) if relu else expected
+    out = channels_last(numpy.full(spec.output_shape, numpy.nan, numpy.float32))
+    assert out.nbytes >= STREAM_BYTES
+    run = select("conv2d", spec, out.dtype, algorithm)
+    run(spec, channels_last(x.astype("float32")), w.astype("float32"), b.astype("float32"), out, relu=relu)
+    assert numpy.linalg.norm(out - expected) <= run.max_error * numpy.linalg.norm(expected)

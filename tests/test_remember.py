@@ -10,6 +10,7 @@ import minivgg
 from minivgg import nn
 from minivgg.kernels.common import remember
 from minivgg.kernels.common.remember import fingerprint
+from minivgg.parallel import parallel
 
 ALGORITHMS = ["winograd_f4", "winograd_f2", "direct", "implicit_gemm"]
 
@@ -89,15 +90,30 @@ def test_a_change_is_noticed(change, algorithm, dtype):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_filters_are_made_once_while_nothing_changes(algorithm):
-    made = []
+    made, used = [], []
     layer, x = networks()
     weight = layer.weight.array
+
+    def make():
+        made.append(weight.sum())
+        return made[-1]
+
+    def compute(value, beside):
+        used.append(value)
+        if beside is not None:
+            parallel(*beside)
+
     with minivgg.no_grad():
         for _ in range(3):
-            assert remember.remembered(weight, "here", lambda: made.append(1) or "filters") == "filters"
-    assert len(made) == 1
-    remember.remembered(weight, "here", lambda: made.append(1))  # recorded: training keeps nothing
+            remember.with_remembered(weight, "here", make, compute)
+        assert len(made) == 1
+        assert used == made * 3
+        weight[0] += 1
+        remember.with_remembered(weight, "here", make, compute)  # begun with the old ones, computed again with the new
     assert len(made) == 2
+    assert used[3:] == made
+    remember.with_remembered(weight, "here", make, compute)  # recorded: training keeps nothing
+    assert len(made) == 3
     answer(layer, x, algorithm)
     kept = len(remember._kept)
     answer(layer, x, algorithm)

@@ -15,7 +15,7 @@ import pytest
 
 import minivgg
 from minivgg.errors import ArgumentError
-from minivgg.parallel import _Loop, parallel
+from minivgg.parallel import Loop, _Loop, parallel
 from minivgg.registry import algorithms
 from minivgg.spec import Conv2dSpec
 from minivgg.threads import LITTLE, alone, openblas
@@ -100,6 +100,10 @@ def test_every_item_is_done_once(threads, items):
     done = []
     parallel(done.append, items)
     assert sorted(done) == list(range(items))
+    beside = []
+    parallel(done.append, items, Loop(beside.append, 4))
+    assert sorted(done) == sorted([*range(items)] * 2)
+    assert sorted(beside) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
@@ -115,6 +119,36 @@ def test_threads_share_the_items_and_the_caller_takes_part(threads):
     parallel(work, threads)
     assert len(set(seen)) == threads
     assert threading.current_thread() in seen
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="takes two processors that can be told apart")
+def test_a_helper_leaves_the_callers_processor():
+    """Both are put on one processor; from the next loop on they compute on two."""
+    minivgg.set_num_threads(2)
+    mine, everywhere = threading.current_thread(), os.sched_getaffinity(0)
+    here = min(everywhere)
+
+    def helpers_places(then=None):
+        """Where the helper may run in a loop; ``then`` is where it is put at its end."""
+        meeting, places = threading.Barrier(2, timeout=30), []
+
+        def work(item):
+            meeting.wait()
+            if threading.current_thread() is not mine:
+                places.append(os.sched_getaffinity(0))
+                if then:
+                    os.sched_setaffinity(0, then)
+
+        parallel(work, 2)
+        return places[0]
+
+    helpers_places()
+    os.sched_setaffinity(0, {here})
+    try:
+        helpers_places({here})
+        assert helpers_places() == everywhere - {here}
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def test_a_helper_that_is_late_is_not_waited_for():

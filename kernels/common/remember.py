@@ -2,7 +2,8 @@
 
 Only while nothing is recorded: in training the weights change at every step, and the derived data, several times their
 size, would be memory for nothing. That the weight is unchanged is not believed but checked: a fingerprint of its contents
-is compared at every call, whoever changed it and by whatever way. That costs one reading of the weight.
+is compared at every call, whoever changed it and by whatever way. That costs one reading of the weight, beside the computation
+itself: the threads begin with what was kept, and should the weight have changed, all is computed again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from minivgg.autograd import is_grad_enabled
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.loops import Cell
 from minivgg.kernels.common.simd import INTEGER, VECTOR_BYTES, Vectors, address, emitter, integer
-from minivgg.parallel import parallel
+from minivgg.parallel import Loop, parallel
 
 _kept: dict[tuple[int, Any], tuple[weakref.ref[numpy.ndarray], int, Any]] = {}
 
@@ -81,8 +82,8 @@ def mix(words, first, last):  # pragma: no cover compiled
     return total
 
 
-def fingerprint(array: numpy.ndarray) -> int:
-    """A number that stands for the contents of a contiguous array; two contents share one with probability 2⁻⁶⁴.
+class Fingerprint:
+    """A number that stands for the contents of a contiguous array: of two contents with probability 2⁻⁶⁴. Known when ``loop`` has run.
 
     >>> a = numpy.arange(1000.0)
     >>> before = fingerprint(a)
@@ -90,27 +91,44 @@ def fingerprint(array: numpy.ndarray) -> int:
     >>> fingerprint(a) == before
     False
     """
-    contents = array.reshape(-1).view(numpy.uint8)
-    even = contents.size // 8 * 8
-    words = contents[:even].view(numpy.uint64)
-    count = -(-words.size // CHUNK)
-    parts = [0] * count
 
-    def work(item: int) -> None:
-        parts[item] = int(mix(words, item * CHUNK, min((item + 1) * CHUNK, words.size)))
+    def __init__(self, array: numpy.ndarray) -> None:
+        contents = array.reshape(-1).view(numpy.uint8)
+        even = contents.size // 8 * 8
+        self.words, self.kind, self.rest = contents[:even].view(numpy.uint64), (array.shape, array.dtype.str), contents[even:]
+        self.parts = [0] * -(-self.words.size // CHUNK)
+        self.loop = Loop(self.mix, len(self.parts))
 
-    parallel(work, count)
-    return hash((array.shape, array.dtype.str, tuple(parts), contents[even:].tobytes()))
+    def mix(self, item: int) -> None:
+        self.parts[item] = int(mix(self.words, item * CHUNK, min((item + 1) * CHUNK, self.words.size)))
+
+    def number(self) -> int:
+        return hash((self.kind, tuple(self.parts), self.rest.tobytes()))
 
 
-def remembered(array: numpy.ndarray, kind: Any, make: Callable[[], Any]) -> Any:
-    """``make()``, or what it returned for this array and ``kind`` before, if the contents are the same."""
+def fingerprint(array: numpy.ndarray) -> int:
+    """The number at once."""
+    found = Fingerprint(array)
+    parallel(*found.loop)
+    return found.number()
+
+
+def with_remembered(array: numpy.ndarray, kind: Any, make: Callable[[], Any], compute: Callable[[Any, Loop | None], None]) -> None:
+    """``compute(value, beside)`` with ``value = make()``, or what that was for this array and ``kind`` before, if the contents are the same.
+
+    ``compute`` shall run the loop ``beside`` too, which finds that out; else it is called once more, and overwrites what it wrote.
+    """
     if is_grad_enabled() or not array.flags.c_contiguous:
-        return make()
-    key, mark = (id(array), kind), fingerprint(array)
+        compute(make(), None)
+        return
+    key, now = (id(array), kind), Fingerprint(array)
     known = _kept.get(key)
-    if known is not None and known[0]() is array and known[1] == mark:
-        return known[2]
+    if known is not None and known[0]() is array:
+        compute(known[2], now.loop)
+        if now.number() == known[1]:
+            return
+    else:
+        parallel(*now.loop)
     value = make()
-    _kept[key] = (weakref.ref(array, lambda _: _kept.pop(key, None)), mark, value)
-    return value
+    _kept[key] = (weakref.ref(array, lambda _: _kept.pop(key, None)), now.number(), value)
+    compute(value, None)

@@ -14,7 +14,7 @@ from typing import Any
 from numba.core import cgutils
 
 from minivgg.kernels.common.loops import Cell
-from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, VECTORS, Vectors, emitter, integer, lanes
+from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, VECTORS, Vectors, emitter, integer, lanes, not_unrolled
 
 WIDE_ROWS, WIDE_VECTORS = (7, 4) if VECTOR_BYTES == 64 else (ROWS, VECTORS)
 """With sixteen registers there is no room for another shape."""
@@ -32,10 +32,10 @@ def wide_columns(dtype: Any) -> int:
 
 
 @emitter
-def gemm_wide_floor(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+def gemm_wide_floor(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any, stream: Any) -> None:
     """C[rows, columns] = max(D + A[rows, depth] · B[depth, columns], the vector at ``floor``), from FEWEST_ROWS to WIDE_ROWS rows.
 
-    For fewer it computes FEWEST_ROWS: there must be room.
+    For fewer it computes FEWEST_ROWS: there must be room. ``stream``: C is written past the cache.
 
     The numbers of a row of A lie side by side, and so do the rows of B. All products are added up before they go to D, so
     the depth should not be much above CHUNK. Nothing is fetched ahead, unlike in ``gemm_tile``: a B that serves many tiles is there in time.
@@ -48,12 +48,12 @@ def gemm_wide_floor(v: Vectors, rows: Any, a: Any, b: Any, c: Any, d: Any, depth
         if count > FEWEST_ROWS:
             choice.add_case(integer(count), block)
         builder.position_at_end(block)
-        _add_products(v, count, *(v.at(p) for p in (a, b, c, d)), depth, a_row, c_row, d_row, floor)
+        _add_products(v, count, *(v.at(p) for p in (a, b, c, d)), depth, a_row, c_row, d_row, floor, stream)
         builder.branch(after)
     builder.position_at_end(after)
 
 
-def _add_products(v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any) -> None:
+def _add_products(v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: Any, a_row: Any, c_row: Any, d_row: Any, floor: Any, stream: Any) -> None:
     """Write the tile of so many rows."""
     builder, columns = v.builder, integer(WIDE_VECTORS * v.count)
     a_rows = [v.at(a, builder.mul(a_row, integer(i))) for i in range(rows)]
@@ -71,9 +71,17 @@ def _add_products(v: Vectors, rows: int, a: Any, b: Any, c: Any, d: Any, depth: 
     with cgutils.for_range(builder, rounds) as loop:
         for step in range(STEPS):
             add_products(builder.add(builder.mul(loop.index, integer(STEPS)), integer(step)))
+        latch = builder.block
+    not_unrolled(latch.terminator)
     with cgutils.for_range(builder, depth, start=builder.mul(rounds, integer(STEPS))) as loop:
         add_products(loop.index)
+        latch = builder.block
+    not_unrolled(latch.terminator)
     least = v.load(v.at(floor))
-    for (i, j), total in sums.items():
-        source, target = (v.at(base, builder.mul(row, integer(i)), integer(j * v.count)) for base, row in ((d, d_row), (c, c_row)))
-        v.store(v.maximum(builder.fadd(v.load(source), total.get()), least), target)
+
+    def write(store: Any) -> None:
+        for (i, j), total in sums.items():
+            source, target = (v.at(base, builder.mul(row, integer(i)), integer(j * v.count)) for base, row in ((d, d_row), (c, c_row)))
+            store(v.maximum(builder.fadd(v.load(source), total.get()), least), target)
+
+    v.store_by(stream, write)

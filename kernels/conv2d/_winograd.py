@@ -1,11 +1,14 @@
 """Winograd convolution on channels-last memory: what F(2x2, 3x3) and F(4x4, 3x3) share, for output and input gradient.
 
 The output is cut into m x m tiles; each needs an n x n tile of the input, n = m + 2, overlapping its neighbours by 2.
-Three steps, for a block of tiles that stays in the cache:
+Three steps, for a block of tiles:
 
     V[ξ, t, c] = (Bᵀ d B)[ξ]                   input transform      ξ: the n² transform points, t: tiles
     M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k]   n² matrix products   [T x C] · [C x K]
     y          = Aᵀ M A + b                    output transform, with ReLU and 2x2 pooling while the tile is in registers
+
+V of the block stays in a core's own cache while the second and third step are taken for one panel of output channels after the
+other, so M is only as wide as a panel, and gone before it leaves that cache.
 
 The input gradient is the same with the filters turned by 180° and their channels swapped.
 """
@@ -19,66 +22,74 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import apart, apart_bytes, channels_last, into_channels_last, writable
-from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, round_up, tile_columns
-from minivgg.kernels.conv2d._winograd_tiles import BLOCK, filter_2, filter_4, offsets, output_2, output_4, pooled_2, pooled_4, transform_tiles
-from minivgg.parallel import get_num_threads, parallel
+from minivgg.kernels.common.remember import with_remembered
+from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, past_the_cache, round_up, tile_columns, transpose_block
+from minivgg.kernels.conv2d._winograd_tiles import filter_2, filter_4, offsets, output_2, output_4, pooled_2, pooled_4, transform_tiles
+from minivgg.parallel import Loop, get_num_threads, parallel
 from minivgg.spec import Conv2dSpec
+
+INPUTS = 16
+"""Input channels whose filters are gathered together."""
 
 # Filters --------------------------------------------------------------------------------------------------------------
 
 
 @compiled
-def transform_filters(w, turned, first, last, m, vector, u, grid):  # pragma: no cover compiled
-    """U[ξ, panel, c, column] = (G g Gᵀ)[ξ] for the panels first to last; zeros beyond the filters' channels.
+def gather_taps(w, turned, k, c, count, taps):  # pragma: no cover compiled
+    """taps[9 i + tap, lane]: of the filter from input channel c + i to output channel k + lane; zero beyond the filters' channels.
 
-    ``turned``: w is (C, K, 3, 3), and its filters are used rotated by 180°, as the input gradient needs them.
-    ``grid`` takes some input channels at a time, so that the weights are read in runs and not one by one.
+    ``turned``: w is (C, K, 3, 3). Weights lie side by side in one output channel, so vectors of them, from as many channels as a
+    vector has lanes, are turned over as a block. What a block writes too much, the next one overwrites.
     """
-    zero, size = w.dtype.type(0), w.itemsize
-    points, panels, width, columns = u.shape
+    zero, size, vector, line = w.dtype.type(0), w.itemsize, taps.shape[1], w.reshape(w.size)
     outputs, inputs = (w.shape[1], w.shape[0]) if turned else (w.shape[0], w.shape[1])
-    n, step = m + 2, panels * width * columns
+    runs, length, step = (count, 9, 9) if turned else (1, 9 * count, 9 * inputs)  # of weights side by side, and from one output to the next
+    for run in range(runs):
+        for start in range(0, length, vector):
+            source = (((c + run) * outputs + k) if turned else (k * inputs + c)) * 9 + start
+            if k + vector <= outputs and c + count <= inputs and source + (vector - 1) * step + vector <= w.size:
+                transpose_block(zero, address(w) + size * source, step, address(taps) + size * (9 * run + start) * vector)
+            else:
+                for i in range(min(vector, length - start)):
+                    for lane in range(vector):
+                        inside = k + lane < outputs and c + run + (start + i) // 9 < inputs
+                        taps[9 * run + start + i, lane] = line[source + lane * step + i] if inside else zero
+
+
+@compiled
+def transform_filters(w, turned, first, last, m, stream, u, taps):  # pragma: no cover compiled
+    """U[panel, ξ, c, column] = (G g Gᵀ)[ξ] for the panels first to last; zeros beyond the filters' channels.
+
+    ``turned``: w is (C, K, 3, 3), and its filters are used rotated by 180°, as the input gradient needs them. ``taps`` has room for
+    those of some input channels and of a vector of output channels.
+    """
+    zero, size, vector = w.dtype.type(0), w.itemsize, taps.shape[1]
+    width, columns = u.shape[2:]
+    n, step = m + 2, width * columns
     places = numpy.empty(9, numpy.int64)
-    offsets(0, 0, 3, 3, 3, size * 3 * columns, size * columns, 0, places)
+    for tap in range(9):
+        places[tap] = size * vector * (8 - tap if turned else tap)
     for panel in range(first, last):
-        for start in range(0, width, grid.shape[0]):
-            count = min(grid.shape[0], width - start)
-            for column in range(columns):
-                k = panel * columns + column
+        for c in range(0, width, INPUTS):
+            count = min(INPUTS, width - c)
+            for column in range(0, columns, vector):
+                gather_taps(w, turned, panel * columns + column, c, count, taps)
                 for i in range(count):
-                    c = start + i
-                    for r in range(3):
-                        for s in range(3):
-                            if k >= outputs or c >= inputs:
-                                grid[i, r, s, column] = zero
-                            elif turned:
-                                grid[i, r, s, column] = w[c, k, 2 - r, 2 - s]
-                            else:
-                                grid[i, r, s, column] = w[k, c, r, s]
-            for i in range(count):
-                target = address(u) + size * (panel * width + start + i) * columns
-                for column in range(0, columns, vector):
-                    source = address(grid) + size * (i * 9 * columns + column)
+                    source, target = address(taps) + size * 9 * i * vector, address(u) + panel * u.strides[0] + size * ((c + i) * columns + column)
                     if m == 4:
-                        filter_4(zero, source, address(places), target + size * column, n * step, step, 0)
+                        filter_4(zero, source, address(places), target, n * step, step, 0, 0, stream)
                     else:
-                        filter_2(zero, source, address(places), target + size * column, n * step, step, 0)
+                        filter_2(zero, source, address(places), target, n * step, step, 0, 0, stream)
 
 
 def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
-    """The transformed filters, channels padded to whole vectors and panels; kept between calls where nothing is recorded."""
-    if not turned:
-        return remembered(w, ("winograd", m), lambda: _transformed(w, False, m))
-    return _transformed(w, True, m)
-
-
-def _transformed(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
+    """The transformed filters, channels padded to whole vectors and panels."""
     w = writable(numpy.ascontiguousarray(w))
     k, c = w.shape[1::-1] if turned else w.shape[:2]
     columns, vector = tile_columns(w.dtype), lanes(w.dtype)
-    u = empty(((m + 2) ** 2, -(-k // columns), round_up(c, vector), columns), w.dtype)
-    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, vector, u, empty((16, 3, 3, columns), w.dtype)), u.shape[1])
+    u = empty((-(-k // columns), (m + 2) ** 2, round_up(c, vector), columns), w.dtype)
+    stream = int(past_the_cache(u))
+    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, stream, u, empty((9 * INPUTS + vector, vector), w.dtype)), len(u))
     return u
 
 
@@ -87,140 +98,177 @@ def _transformed(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
 
 @compiled
 def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
-    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (ξ, K/NR, C, NR).
+    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (K/NR, ξ, C, NR).
 
-    The tiles are shared out evenly among as few register tiles as it takes: 49 as 4 x 13, and not as 4 x 14.
+    The tiles are shared out evenly among as few register tiles as it takes: 49 as 4 x 13, and not as 4 x 14. Each of them fetches
+    its share of the panel that comes next.
     """
     zero, size = v.dtype.type(0), v.itemsize
     zeros = numpy.zeros(u.shape[3], v.dtype)
-    points, width = v.shape[0], v.shape[3]
-    panels, columns, stride = u.shape[1], u.shape[3], m_.shape[2]
+    points, width, columns = u.shape[1:]
     products = (count + ROWS - 1) // ROWS
     rows = max((count + products - 1) // products, ROWS // 2)
     for point in range(points):
         for panel in range(first, last):
-            b = address(u) + size * (point * panels + panel) * width * columns
+            b = address(u) + size * (panel * points + point) * width * columns
+            fetch = address(u) + size * (((panel + 1) * points + point) if panel < last - 1 else (first * points + point + 1)) * width * columns
+            pace = max(columns // products, 1)
             for t in range(0, count, rows):
                 a = address(v) + point * v.strides[0] + t * v.strides[2]
                 c = address(m_) + point * m_.strides[0] + t * m_.strides[1] + size * (panel - first) * columns
-                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, stride, 0)
+                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, m_.shape[2], 0, fetch, pace)
+                fetch += size * pace * width
 
 
 @compiled
-def transform_outputs(m_, y, cells, bias, floor, first, last, k_first, tiles_h, tiles_w, m, pool, vector):  # pragma: no cover compiled
-    """y = max(Aᵀ M A + bias, floor) for tiles first to last and the channels from k_first on that M holds.
+def output_tables(m_, y, m, pool, vector):  # pragma: no cover compiled
+    """How far apart a tile's numbers lie: ``[0]`` in M; in y, and behind it in the array of cells, ``[1:3]`` within the image, ``[3:5]`` at
+    its border, where they are filled in for each tile, and ``[5:7]`` in a copy."""
+    size, n, side = y.itemsize, m + 2, m // 2 if pool else m
+    columns, channels = y.shape[2:]
+    tables = numpy.empty((7, n * n), numpy.int64)
+    offsets(0, 0, n, n, n, n * m_.strides[0], m_.strides[0], 0, tables[0])
+    offsets(0, 0, side, side, side, size * columns * channels, size * channels, 0, tables[1])
+    offsets(0, 0, side, side, side, columns * channels, channels, 0, tables[2])
+    offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, tables[5])
+    offsets(0, 0, side, side, side, side * vector, vector, 0, tables[6])
+    return tables
 
-    ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. What lies beyond the image goes nowhere.
+
+@compiled
+def transform_outputs(
+    m_, y, cells, bias, floor, first, last, k_first, tiles_h, tiles_w, m, pool, stream, vector, tables, grid, numbers
+):  # pragma: no cover compiled
+    """y = max(Aᵀ M A + bias, floor) for tiles first to last and the channels from k_first on that M holds; ``stream``: past the cache.
+
+    ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. A copy of a tile lies in ``grid`` and ``numbers``; what
+    is beyond the image goes behind it, nowhere.
     """
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, channels = y.shape[1:]
-    width = m_.shape[2]
-    n, side = m + 2, m // 2 if pool else m
-    nowhere, grid, numbers = numpy.empty(width, y.dtype), numpy.empty((side * side, vector), y.dtype), numpy.empty((side * side, vector), numpy.uint8)
-    sources, tables = numpy.empty(n * n, numpy.int64), numpy.empty((6, side * side), numpy.int64)
-    whole, border, copied, cell_whole, cell_border, cell_copied = tables[0], tables[1], tables[2], tables[3], tables[4], tables[5]
-    offsets(0, 0, n, n, n, n * m_.strides[0], m_.strides[0], 0, sources)
-    offsets(0, 0, side, side, side, size * columns * channels, size * channels, 0, whole)
-    offsets(0, 0, side, side, side, columns * channels, channels, 0, cell_whole)
-    offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, copied)
-    offsets(0, 0, side, side, side, side * vector, vector, 0, cell_copied)
+    width, side = m_.shape[2], m // 2 if pool else m
+    nowhere, no_cell = address(grid) + size * side * side * vector, address(numbers) + side * side * vector
     for tile in range(first, last):
         image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
         p, q = place // tiles_w * side, place % tiles_w * side
         corner = ((image * rows + p) * columns + q) * channels + k_first
         y_corner, cell_corner = address(y) + size * corner, address(cells) + corner
-        places, cell_places = address(whole), address(cell_whole)
+        tile_table = 1
         if p + side > rows or q + side > columns:
-            offsets(p, q, rows, columns, side, size * columns * channels, size * channels, address(nowhere) - y_corner, border)
-            offsets(p, q, rows, columns, side, columns * channels, channels, address(nowhere) - cell_corner, cell_border)
-            places, cell_places = address(border), address(cell_border)
+            tile_table = 3
+            offsets(p, q, rows, columns, side, size * columns * channels, size * channels, nowhere - y_corner, tables[3])
+            offsets(p, q, rows, columns, side, columns * channels, channels, no_cell - cell_corner, tables[4])
         for k in range(0, min(width, channels - k_first), vector):
             source, add = address(m_) + (tile - first) * m_.strides[1] + size * k, address(bias) + size * (k_first + k)
-            target, cell = y_corner + size * k, cell_corner + k
+            target, cell, table = y_corner + size * k, cell_corner + k, tile_table
             rest = channels - k_first - k  # a vector in which the image's channels end is copied
             if rest < vector:
-                target, cell, places, cell_places = address(grid), address(numbers), address(copied), address(cell_copied)
+                target, cell, table = address(grid), address(numbers), 5
+            places, cell_places, past = address(tables[table]), address(tables[table + 1]), stream if table == 1 else 0
             if pool:
                 if m == 4:
-                    pooled_4(zero, source, address(sources), add, address(floor), target, places, cell, cell_places)
+                    pooled_4(zero, source, address(tables), add, address(floor), target, places, cell, cell_places)
                 else:
-                    pooled_2(zero, source, address(sources), add, address(floor), target, places, cell, cell_places)
+                    pooled_2(zero, source, address(tables), add, address(floor), target, places, cell, cell_places)
             elif m == 4:
-                output_4(zero, source, address(sources), add, address(floor), target, places)
+                output_4(zero, source, address(tables), add, address(floor), target, places, past)
             else:
-                output_2(zero, source, address(sources), add, address(floor), target, places)
+                output_2(zero, source, address(tables), add, address(floor), target, places, past)
             if rest < vector:
                 for i in range(min(side, rows - p)):
                     for j in range(min(side, columns - q)):
-                        y[image, p + i, q + j, k_first + k :] = grid[i * side + j, :rest]
+                        here = (i * side + j) * vector
+                        y[image, p + i, q + j, k_first + k :] = grid[here : here + rest]
                         if pool:
-                            cells[image, p + i, q + j, k_first + k :] = numbers[i * side + j, :rest]
+                            cells[image, p + i, q + j, k_first + k :] = numbers[here : here + rest]
 
 
 @compiled
 def convolve_blocks(
-    x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, vector, v, m_
+    x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, pool, stream, tile_first, tile_last, panel_first, panel_last, vector, block, v, m_
 ):  # pragma: no cover compiled
-    """The three steps for a range of tiles and a range of output panels, a block of tiles after the other; only the last register tile is not full."""
-    room, columns = v.shape[2] - ROWS, u.shape[3]
+    """The three steps for a range of tiles and a range of output panels: a block of about ``block`` tiles after the other, and as many
+    panels at once as M has room for. Only the last register tile is not full."""
+    columns, side = u.shape[3], m // 2 if pool else m
     count = tile_last - tile_first
-    blocks, products = (count + room - 1) // room, (count + ROWS - 1) // ROWS
-    for block in range(blocks):
-        first = tile_first + products * block // blocks * ROWS
-        last = min(tile_first + products * (block + 1) // blocks * ROWS, tile_last)
+    blocks, products = number_of_blocks(count, block), (count + ROWS - 1) // ROWS
+    tables = output_tables(m_, y, m, pool, vector)
+    room = side * side * vector + m_.shape[2]
+    grid, numbers = numpy.empty(room, y.dtype), numpy.empty(room, numpy.uint8)
+    for number in range(blocks):
+        first = tile_first + products * number // blocks * ROWS
+        last = min(tile_first + products * (number + 1) // blocks * ROWS, tile_last)
         transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, 0)
-        multiply_points(v, u, m_, last - first, panel_first, panel_last)
-        transform_outputs(m_, y, cells, bias, floor, first, last, panel_first * columns, tiles_h, tiles_w, m, pool, vector)
+        for panel in range(panel_first, panel_last, m_.shape[2] // columns):
+            multiply_points(v, u, m_, last - first, panel, min(panel + m_.shape[2] // columns, panel_last))
+            transform_outputs(m_, y, cells, bias, floor, first, last, panel * columns, tiles_h, tiles_w, m, pool, stream, vector, tables, grid, numbers)
 
 
-FEW_TILES = 3 * BLOCK
-"""With fewer tiles a thread, the threads share out the filters instead: a large U is then read once, not once a thread."""
+@compiled
+def number_of_blocks(tiles, block):  # pragma: no cover compiled
+    """Rounded to the nearest: U is read once a block, so a little more than one block is one."""
+    return max((tiles + block // 2) // block, 1)
+
+
+INNER_BYTES, BLOCK = 256 << 10, 42
+"""Room for V of a block, and its tiles at most: half of a small second cache, whose other half M and two panels of U pass through."""
 
 OUTER_CACHE = 32 << 20
 """A larger U comes from memory again for each block of tiles."""
 
+LARGE_BLOCK = 98
+"""Tiles of a block then: V is larger than the inner caches anyway, but each of its points is read once, for all panels."""
 
-def _parts(u_bytes: int, panels: int, tiles: int, threads: int) -> tuple[int, list[tuple[int, int, int, int]]]:
-    """Tiles of a block at most, and work items (tile range, panel range). Both may depend on the threads: an output is the same sum in any.
 
-    Tiles are shared out where there are many, whole register tiles of them; where they are few and U is large, panels are, and each
-    thread transforms all tiles; in larger blocks where reading U costs more than leaving the inner caches.
+class _Plan:
+    """How a convolution is cut up into work items (tile range, panel range), and how large V (n², 1, tiles, C) and M (n², tiles, columns) are.
+
+    It may depend on the threads: an output is the same sum in any item. Tiles are shared out, whole register tiles of them; but
+    where they are few and U is large, panels are: U is then read once, not once a thread, and each thread transforms all tiles.
+
+    Where U stays in the outer cache, a block is as many tiles as V has room for in the inner one, and M holds one panel.
     """
-    if u_bytes <= 2 << 20 or tiles >= FEW_TILES * threads or panels < threads:
-        products = -(-tiles // ROWS)
-        parts = min(4 * threads, max(products, 1)) if threads > 1 else 1
-        return BLOCK, [(products * i // parts * ROWS, min(products * (i + 1) // parts * ROWS, tiles), 0, panels) for i in range(parts)]
-    return 2 * BLOCK if u_bytes > OUTER_CACHE else BLOCK, [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
+
+    def __init__(self, c: int, panels: int, tiles: int, m: int, dtype: numpy.dtype, threads: int) -> None:
+        points, width, columns = (m + 2) ** 2, round_up(c, lanes(dtype)), tile_columns(dtype)
+        large = points * panels * width * columns * dtype.itemsize > OUTER_CACHE
+        products, threads = max(-(-tiles // ROWS), 1), max(threads, 1)
+        fitting = min(INNER_BYTES // (ROWS * points * width * dtype.itemsize), BLOCK // ROWS)
+        self.block = LARGE_BLOCK if large else max(fitting, 1) * ROWS
+        if large and tiles < LARGE_BLOCK * threads and panels >= threads:
+            self.parts = [(0, tiles, panels * i // threads, panels * (i + 1) // threads) for i in range(threads)]
+        else:
+            parts = min((2 if large else 4) * threads, products) if threads > 1 else 1
+            self.parts = [(products * i // parts * ROWS, min(products * (i + 1) // parts * ROWS, tiles), 0, panels) for i in range(parts)]
+        longest = max(last - first for first, last, *_ in self.parts)
+        room = min(self.block * 3 // 2, longest) + ROWS  # a little more than a block is one, and its last register tile need not be full
+        self.v = points, 1, room, width
+        self.m = points, room, columns * (max(last - first for *_, first, last in self.parts) if large else 1)
 
 
 def convolve(
     x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, corner: tuple[int, int], size: tuple[int, int], y: numpy.ndarray, m: int,
-    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None,
+    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None, beside: Loop | None = None,
 ) -> None:  # fmt: skip
     """y (N, P, Q, K) = conv(x (N, H, W, C), filters u) + bias, both in channels-last memory; ``corner``: padding above and to the left.
 
     ``size`` is (P, Q). With ``pool``, y is (N, P // 2, Q // 2, K), and ``cells``, if given, takes the numbers of the winning cells.
     """
-    points, panels, width, columns = u.shape
+    panels, columns = len(u), u.shape[3]
     padded = numpy.zeros(panels * columns, x.dtype)
     if bias is not None:
         padded[: len(bias)] = bias
     floor = numpy.full(lanes(x.dtype), 0 if relu else -numpy.inf, x.dtype)
     tiles_h, tiles_w = -(-size[0] // m), -(-size[1] // m)
-    tiles = y.shape[0] * tiles_h * tiles_w
-    room, parts = _parts(u.nbytes, panels, tiles, get_num_threads())
-    room = min(room, max(tiles, 1))
+    plan = _Plan(x.shape[3], panels, y.shape[0] * tiles_h * tiles_w, m, x.dtype, get_num_threads())
+    stream = int(past_the_cache(y) and not pool)
     numbers = cells if cells is not None else numpy.empty(y.shape if pool else (0, 0, 0, 0), numpy.uint8)
 
     def work(item: int) -> None:
-        tile_first, tile_last, panel_first, panel_last = parts[item]
-        span = (panel_last - panel_first) * columns
-        v, m_ = apart((points, 1, room + ROWS, width), x.dtype), apart((points, room + ROWS, span), x.dtype)
-        convolve_blocks(
-            x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, pool, tile_first, tile_last, panel_first, panel_last, lanes(x.dtype), v, m_
-        )  # fmt: skip
+        v, m_ = apart(plan.v, x.dtype), apart(plan.m, x.dtype)
+        convolve_blocks(x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, pool, stream, *plan.parts[item], lanes(x.dtype), plan.block, v, m_)
 
-    parallel(work, len(parts))
+    parallel(work, len(plan.parts), beside)
 
 
 # The two directions ---------------------------------------------------------------------------------------------------
@@ -228,14 +276,12 @@ def convolve(
 
 def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: numpy.dtype) -> int:
     """U and each thread's V and M, of a convolution from c to k channels whose result has that many rows and columns."""
-    points, columns, threads = (m + 2) ** 2, tile_columns(dtype), get_num_threads()
-    width, panels, tiles = round_up(c, lanes(dtype)), -(-k // columns), images * -(-size[0] // m) * -(-size[1] // m)
-    u = points * panels * columns * width
-    room, parts = _parts(u * dtype.itemsize, panels, tiles, threads)
-    span = columns * max(panel_last - panel_first for *_, panel_first, panel_last in parts)
-    room = min(room, max(tiles, 1)) + ROWS
-    block = apart_bytes((points, room, width), dtype) + apart_bytes((points, room, span), dtype)
-    return dtype.itemsize * (u + panels * columns) + min(threads, len(parts)) * block
+    columns, tiles = tile_columns(dtype), images * -(-size[0] // m) * -(-size[1] // m)
+    panels = -(-k // columns)
+    plan = _Plan(c, panels, tiles, m, dtype, get_num_threads())
+    u = (m + 2) ** 2 * panels * columns * round_up(c, lanes(dtype))
+    block = apart_bytes(plan.v, dtype) + apart_bytes(plan.m, dtype)
+    return dtype.itemsize * (u + panels * columns) + min(get_num_threads(), len(plan.parts)) * block
 
 
 def output_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
@@ -251,11 +297,15 @@ def output(
     relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None,
 ) -> None:  # fmt: skip
     """y = conv(x, w) + b; with ``relu`` max(y, 0), with ``pool`` the largest of each 2x2 window of that."""
-    u = filters(w, False, m)
-    corner = spec.padding[0], spec.padding[2]
+    corner, size = (spec.padding[0], spec.padding[2]), (spec.p, spec.q)
 
     def compute(y: numpy.ndarray, numbers: numpy.ndarray | None = None) -> None:
-        convolve(channels_last(x), u, b, corner, (spec.p, spec.q), y, m, relu, pool, numbers)
+        lying = channels_last(x)
+
+        def with_filters(u: numpy.ndarray, beside: Loop | None) -> None:
+            convolve(lying, u, b, corner, size, y, m, relu, pool, numbers, beside)
+
+        with_remembered(w, ("winograd", m), lambda: filters(w, False, m), with_filters)
 
     into_channels_last(out, compute if cells is None else lambda y: into_channels_last(cells, lambda numbers: compute(y, numbers)))
 

@@ -9,9 +9,6 @@ from minivgg.kernels.common.simd import address
 from minivgg.kernels.conv2d._toom_cook import F2_POINTS, F4_POINTS, MinimalFilter
 from minivgg.kernels.conv2d._winograd_transforms import finished_sandwich, pooled_sandwich, sandwich
 
-BLOCK = 42
-"""Tiles that go through the three steps together: 3 register tiles of 14 rows."""
-
 FORWARD = {2: MinimalFilter(2, 3, F2_POINTS), 4: MinimalFilter(4, 3, F4_POINTS)}
 WEIGHT = {2: MinimalFilter(3, 2, F2_POINTS), 4: MinimalFilter(3, 4, F4_POINTS)}
 
@@ -48,7 +45,8 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
     """Tiles first to last at the transform points, stored from place first - block on: V[ξ, t, c] = (Bᵀ d B)[ξ].
 
     V lies in panels, (ξ, panel, t, channel in the panel); where one panel holds all channels, that is (ξ, t, c). Where V is
-    larger than the caches, ``ahead`` is how many tiles before its turn a place is fetched, else 0.
+    larger than the caches, ``ahead`` is how many tiles before its turn a place is fetched, else 0. The pixels of the next tile are
+    fetched meanwhile: a processor does not guess them, since in each of a tile's rows they lie in another place.
 
     ``gradient``: x is dy, its tiles are m x m, do not overlap, and are the filters of F(3x3, m x m): W[ξ, t, k] = (G' d G'ᵀ)[ξ].
     """
@@ -56,6 +54,7 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
     images, rows, columns, channels = x.shape
     panels, panel = v.shape[1], v.shape[3]
     step, row, column = v.strides[0] // size, size * columns * channels, size * channels
+    following = m * channels
     n, side = m + 2, m if gradient else m + 2
     zeros, grid = numpy.zeros(panels * panel, x.dtype), numpy.empty((side * side, vector), x.dtype)
     tables = numpy.empty((3, side * side), numpy.int64)
@@ -79,10 +78,10 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
                     source, places = address(grid), address(copied)
                 if m == 4:
                     if gradient:
-                        dy_4(zero, source, places, to, n * step, step, ahead * panel)
+                        dy_4(zero, source, places, to, n * step, step, ahead * panel, following, 0)
                     else:
-                        input_4(zero, source, places, to, n * step, step, ahead * panel)
+                        input_4(zero, source, places, to, n * step, step, ahead * panel, following, 0)
                 elif gradient:
-                    dy_2(zero, source, places, to, n * step, step, ahead * panel)
+                    dy_2(zero, source, places, to, n * step, step, ahead * panel, following, 0)
                 else:
-                    input_2(zero, source, places, to, n * step, step, ahead * panel)
+                    input_2(zero, source, places, to, n * step, step, ahead * panel, following, 0)

@@ -14,6 +14,9 @@ from llvmlite import ir
 
 from minivgg.kernels.common.simd import INTEGER, Vectors, emitter, integer
 
+OVERLAP = 2
+"""Columns that neighbouring tiles of the input share: one less than a filter has."""
+
 
 def _mirrored(a: numpy.ndarray, b: numpy.ndarray) -> bool:
     return numpy.array_equal(abs(a), abs(b)) and not numpy.array_equal(a, b)
@@ -64,6 +67,18 @@ def multiply(v: Vectors, matrix: numpy.ndarray, xs: Sequence[Any]) -> list[Any]:
     return results
 
 
+def _mirrored_rows(matrix: numpy.ndarray) -> list[list[int]]:
+    """The rows, those that mirror each other together."""
+    groups: list[list[int]] = []
+    for i, row in enumerate(matrix):
+        partner = next((group for group in groups if len(group) == 1 and _mirrored(matrix[group[0]], row)), None)
+        if partner is None:
+            groups.append([i])
+        else:
+            partner.append(i)
+    return groups
+
+
 def _places(v: Vectors, base: Any, table: Any, count: int) -> list[ir.Value]:
     """``count`` pointers: an address and the offsets in bytes of a table."""
     offsets = v.builder.inttoptr(table, INTEGER.as_pointer())
@@ -81,20 +96,38 @@ def _both_sides(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any) -> 
 def sandwich(matrix: numpy.ndarray) -> Any:
     """An intrinsic that writes ``matrix · X · matrixᵀ`` for a grid X of vectors.
 
-    ``f(zero, source, places, target, row, column, ahead)``: X lies at ``source`` + offsets, in bytes, whose table begins at ``places``,
-    so that any of it may lie elsewhere, as zeros beyond a border do; the result lies ``row`` and ``column`` elements apart. Unless it
-    is 0, the memory ``ahead`` elements behind the result is fetched, for a later result: n² stores beside the caches wait long.
+    ``f(zero, source, places, target, row, column, ahead, following, stream)``: X lies at ``source`` + offsets, in bytes, whose table begins at
+    ``places``, so that any of it may lie elsewhere, as zeros beyond a border do; the result lies ``row`` and ``column`` elements apart.
+    Unless it is 0, the memory ``ahead`` elements behind the result is fetched, for a later result: n² stores beside the caches wait
+    long. So is what lies ``following`` elements behind X, but for its first OVERLAP columns, which are the last of this X. ``stream``:
+    the result is written past the cache.
+
+    Rows of the result that mirror each other are computed together, and X is loaded again for the next two: with all of
+    ``matrix · X`` at hand at once, half of it would have to be kept outside the registers.
     """
 
-    def transform(v: Vectors, source: Any, places: Any, target: Any, row: Any, column: Any, ahead: Any) -> None:
-        builder, lines = v.builder, _both_sides(v, matrix, source, places)
-        size, target = len(lines), v.at(target)
-        at = [v.at(target, builder.add(builder.mul(row, integer(i)), builder.mul(column, integer(j)))) for i in range(size) for j in range(size)]
-        for value, place in zip((value for line in lines for value in line), at, strict=True):
-            v.store(value, place)
+    def transform(v: Vectors, source: Any, places: Any, target: Any, row: Any, column: Any, ahead: Any, following: Any, stream: Any) -> None:
+        builder, size, target = v.builder, matrix.shape[0], v.at(target)
+        pointers = _places(v, source, places, matrix.shape[1] ** 2)
+        at = [[v.at(target, builder.add(builder.mul(row, integer(i)), builder.mul(column, integer(j)))) for j in range(size)] for i in range(size)]
+        for rows in _mirrored_rows(matrix):
+            grid = [v.load(pointer) for pointer in pointers]
+            half = [multiply(v, matrix[rows], grid[j :: matrix.shape[1]]) for j in range(matrix.shape[1])]
+            values = [multiply(v, matrix, [column[number] for column in half]) for number in range(len(rows))]
+
+            def write(store: Any, rows: list[int] = rows, values: list[list[Any]] = values) -> None:
+                for i, line in zip(rows, values, strict=True):
+                    for value, place in zip(line, at[i], strict=True):
+                        store(value, place)
+
+            v.store_by(stream, write)
         with builder.if_then(builder.icmp_signed("!=", ahead, integer(0))):
-            for place in at:
+            for place in (place for line in at for place in line):
                 v.prefetch(v.at(place, ahead), write=True)
+        with builder.if_then(builder.icmp_signed("!=", following, integer(0))):
+            for number, pointer in enumerate(pointers):
+                if number % matrix.shape[1] >= OVERLAP:
+                    v.prefetch(v.at(pointer, following))
 
     return emitter(transform)
 
@@ -106,13 +139,17 @@ def _finished(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any, bias:
 
 
 def finished_sandwich(matrix: numpy.ndarray) -> Any:
-    """The same, finished with bias and floor; what it writes lies at ``target`` + the offsets of a table, too."""
+    """The same, finished with bias and floor; what it writes lies at ``target`` + the offsets of a table, too. ``stream``: past the cache."""
 
-    def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any) -> None:
-        lines = _finished(v, matrix, source, places, bias, floor)
-        values = [value for line in lines for value in line]
-        for value, place in zip(values, _places(v, target, targets, len(values)), strict=True):
-            v.store(value, place)
+    def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any, stream: Any) -> None:
+        values = [value for line in _finished(v, matrix, source, places, bias, floor) for value in line]
+        pointers = _places(v, target, targets, len(values))
+
+        def write(store: Any) -> None:
+            for value, pointer in zip(values, pointers, strict=True):
+                store(value, pointer)
+
+        v.store_by(stream, write)
 
     return emitter(transform)
 

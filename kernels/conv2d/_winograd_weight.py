@@ -71,9 +71,9 @@ def transform_weights(total, dw, first, last, m, vector, grid):  # pragma: no co
         for c in range(0, width, vector):
             source = address(total) + size * ((c // columns * height + k) * columns + c % columns)
             if m == 4:
-                dw_4(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0)
+                dw_4(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0, 0, 0)
             else:
-                dw_2(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0)
+                dw_2(zero, source, address(places), address(grid) + size * c, 3 * width, width, 0, 0, 0)
         for c in range(dw.shape[1]):
             for r in range(3):
                 for s in range(3):

@@ -20,13 +20,13 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last
-from minivgg.kernels.common.remember import remembered
-from minivgg.kernels.common.simd import CHUNK, ROWS, VECTOR_BYTES, address, gemm_tile, gemm_tile_floor, lanes, round_up, tile_columns
+from minivgg.kernels.common.remember import with_remembered
+from minivgg.kernels.common.simd import CHUNK, ROWS, VECTOR_BYTES, address, gemm_tile, gemm_tile_floor, lanes, past_the_cache, round_up, tile_columns
 from minivgg.kernels.common.wide_tile import FEWEST_ROWS, WIDE_ROWS, WIDE_VECTORS, gemm_wide_floor, wide_columns
 from minivgg.kernels.conv2d import _windows
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_rows, copy_windows, is_short, with_slack
-from minivgg.parallel import get_num_threads, parallel
+from minivgg.parallel import Loop, get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 
@@ -49,12 +49,31 @@ DEPTH = 256
 
 @compiled
 def convolve_band(
-    band, u, bias, floors, y, n, p_first, p_last, top, height, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w, slice_, sums
+    band,
+    u,
+    bias,
+    floors,
+    y,
+    n,
+    p_first,
+    p_last,
+    top,
+    height,
+    group,
+    panel_first,
+    panel_last,
+    stride_h,
+    stride_w,
+    dilation_h,
+    dilation_w,
+    slice_,
+    sums,
+    stream,
 ):  # pragma: no cover compiled
     """Output rows p_first to p_last of image n, for the panels panel_first to panel_last of a group; nothing below the last of ``floors``.
 
     The band's first row is row p_first · stride_h - top of an input that has ``height`` rows; the zeros above and below it are not multiplied.
-    A tile is summed up in y itself, if it has all its rows and columns there; else in ``sums``.
+    A tile is summed up in y itself, if it has all its rows and columns there; else in ``sums``. ``stream``: what is written once goes past the cache.
     """
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, outputs = y.shape[1:]
@@ -99,7 +118,8 @@ def convolve_band(
                                 here_a = a + size * q * stride_w * apart
                                 if wide:
                                     places = columns * (tile + 1) // tiles - q
-                                    gemm_wide_floor(zero, places, here_a, b, c, d, count, stride_w * apart, c_row, d_row, floor)
+                                    past = stream if first and last and q < even else 0
+                                    gemm_wide_floor(zero, places, here_a, b, c, d, count, stride_w * apart, c_row, d_row, floor, past)
                                 else:
                                     gemm_tile_floor(zero, here_a, b, c, d, count, stride_w * apart, 1, width, c_row, d_row, floor)
             for p in range(block, block_last):
@@ -111,7 +131,7 @@ def convolve_band(
 @compiled
 def convolve_images(
     x, u, bias, floors, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, top, left, spread_h, spread_w, stride_h, stride_w,
-    dilation_h, dilation_w, run, vector, slice_, seen, windows, sums,
+    dilation_h, dilation_w, run, vector, slice_, seen, windows, sums, stream,
 ):  # pragma: no cover compiled  # fmt: skip
     """The same rows of several images. ``windows`` has room where windows are copied, with ``run`` neighbours a filter row.
 
@@ -124,11 +144,11 @@ def convolve_images(
         if windows.shape[1]:
             copy_windows(seen, stride_h, stride_w, dilation_h, run, vector, windows[0, : rows * columns].reshape(rows, columns, windows.shape[2]))
             line = y[n, p_first:p_last].reshape(1, 1, rows * columns, outputs)
-            convolve_band(windows, u, bias, floors, line, 0, 0, 1, 0, 1, group, panel_first, panel_last, 1, 1, 1, 1, slice_, sums)
+            convolve_band(windows, u, bias, floors, line, 0, 0, 1, 0, 1, group, panel_first, panel_last, 1, 1, 1, 1, slice_, sums, stream)
         else:
             convolve_band(
                 seen, u, bias, floors, y, n, p_first, p_last, top, height, group, panel_first, panel_last, stride_h, stride_w, dilation_h, dilation_w,
-                slice_, sums,
+                slice_, sums, stream,
             )  # fmt: skip
 
 
@@ -191,7 +211,6 @@ def convolve(
     taps_h, taps_w = w.shape[2:]
     columns = _panel(outputs // groups, dtype)
     panels = -(-(outputs // groups) // columns)
-    u = remembered(w, "direct", lambda: _packed(w, False, groups, columns)) if not turned else _packed(w, True, groups, columns)
     padded = numpy.zeros((groups, panels * columns), dtype)
     if bias is not None:
         padded[:, : outputs // groups] = bias.reshape(groups, -1)
@@ -202,22 +221,31 @@ def convolve(
     window, apart = taps_h * run if windowed else channels, _apart(channels)
     band = band_rows(p, pitch * window * dtype.itemsize, stride[0], span)
     items = _work_items(images, p, band, (p * stride[0] + span) * pitch * window * dtype.itemsize, groups, panels)
-    if windowed:
-        u = u.reshape(1, panels, 1, 1, taps_h * run, columns)
-    length = u.shape[4] if apart != u.shape[4] or dilation[1] > 1 else u.shape[4] * u.shape[3]
+    side_by_side = taps_h * taps_w if windowed else taps_w if apart == channels // groups and dilation[1] == 1 else 1  # taps of one product
+    length = channels // groups * side_by_side
     slice_ = -(-length // -(-length // CHUNK))
+    stream = int(past_the_cache(y) and outputs // groups % lanes(dtype) == 0)
 
-    def work(item: int) -> None:
-        n_first, n_last, p_first, p_last, group, panel_first, panel_last = items[item]
-        seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, apart), dtype)
-        windows = with_slack((1, round_up((p_last - p_first) * q, ROWS) if windowed else 0, window), dtype)
-        sums = empty((_sums_rows((p_last - p_first) * q if windowed else q), columns), dtype)
-        convolve_images(
-            x, u, padded, floors, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
-            lanes(dtype), slice_, seen, windows, sums,
-        )  # fmt: skip
+    def compute(u: numpy.ndarray, beside: Loop | None) -> None:
+        if windowed:
+            u = u.reshape(1, panels, 1, 1, taps_h * run, columns)
 
-    parallel(work, len(items))
+        def work(item: int) -> None:
+            n_first, n_last, p_first, p_last, group, panel_first, panel_last = items[item]
+            seen = with_slack(((p_last - p_first - 1) * stride[0] + span, pitch, apart), dtype)
+            windows = with_slack((1, round_up((p_last - p_first) * q, ROWS) if windowed else 0, window), dtype)
+            sums = empty((_sums_rows((p_last - p_first) * q if windowed else q), columns), dtype)
+            convolve_images(
+                x, u, padded, floors, y, n_first, n_last, p_first, p_last, group, panel_first, panel_last, *corner, *spread, *stride, *dilation, run,
+                lanes(dtype), slice_, seen, windows, sums, stream,
+            )  # fmt: skip
+
+        parallel(work, len(items), beside)
+
+    if turned:
+        compute(_packed(w, True, groups, columns), None)
+    else:
+        with_remembered(w, "direct", lambda: _packed(w, False, groups, columns), compute)
 
 
 # Weight gradient ------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import channels_last, into_channels_last
-from minivgg.kernels.common.remember import remembered
+from minivgg.kernels.common.remember import with_remembered
 from minivgg.kernels.common.simd import (
     PANEL_ROWS,
     ROWS,
@@ -43,7 +43,7 @@ from minivgg.kernels.common.simd import (
 )
 from minivgg.kernels.conv2d._filters import packed
 from minivgg.kernels.conv2d._windows import copy_run
-from minivgg.parallel import get_num_threads, parallel
+from minivgg.parallel import Loop, get_num_threads, parallel
 from minivgg.registry import algorithm
 from minivgg.spec import Conv2dSpec, Pair
 
@@ -202,7 +202,9 @@ def _places(places: int, width: int, itemsize: int) -> int:
     return round_up(max(ROWS, min(MOST_PLACES, fitting, max(FEWEST_PLACES, shared), places)), ROWS)
 
 
-def multiply(x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, y: numpy.ndarray, grid: Grid, relu: bool = False) -> None:
+def multiply(
+    x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, y: numpy.ndarray, grid: Grid, relu: bool = False, beside: Loop | None = None
+) -> None:
     """y [places x K] = columns [places x C·R·S] · u + bias for the places of a grid; x (N, H, W, C), y (N, P, Q, K)."""
     groups, panels, _, width = u.shape
     dtype, threads = y.dtype, get_num_threads()
@@ -225,7 +227,7 @@ def multiply(x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, y: 
             first, min(first + step, places), panel_first, panel_last, block, sums,
         )  # fmt: skip
 
-    parallel(work, items * parts)
+    parallel(work, items * parts, beside)
 
 
 # Weight gradient ------------------------------------------------------------------------------------------------------
@@ -348,8 +350,13 @@ def weight_workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
 def output(spec, x, w, b, out, relu=False):
     """Y [places x K] = columns [places x C·R·S] · W [C·R·S x K] + b."""
     grid = output_grid(spec)
-    u = remembered(w, "implicit_gemm", lambda: packed(w, False, grid.taps, spec.groups, tile_columns(w.dtype)))
-    into_channels_last(out, lambda y: multiply(channels_last(x), u, b, y, grid, relu))
+
+    def compute(y: numpy.ndarray) -> None:
+        lying = channels_last(x)
+        make = lambda: packed(w, False, grid.taps, spec.groups, tile_columns(w.dtype))  # noqa: E731
+        with_remembered(w, "implicit_gemm", make, lambda u, beside: multiply(lying, u, b, y, grid, relu, beside))
+
+    into_channels_last(out, compute)
 
 
 @algorithm("conv2d_grad_input", backend="numba", workspace=input_workspace, paper=PAPER, channels_last=True)

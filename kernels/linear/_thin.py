@@ -74,9 +74,7 @@ def _outer(v, nontemporal, dy, x, dw, rows, count, dy_row, x_row, dw_row):
         for (k, j), total in sums.items():
             place = v.at(dw, builder.mul(dw_row, integer(k)), c, integer(j * v.count))
             if nontemporal:
-                store = builder.store(total.get(), builder.bitcast(place, v.type.as_pointer()))
-                store.align = VECTOR_BYTES
-                store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+                v.store_past_the_cache(total.get(), place)
             else:
                 v.store(total.get(), place)
 

@@ -13,7 +13,7 @@ import numpy
 from minivgg.backend import empty
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import writable
-from minivgg.kernels.common.simd import ROWS, VECTOR_BYTES, address, gemm_rows, lanes, round_up, tile_columns
+from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, past_the_cache, round_up, tile_columns
 from minivgg.kernels.linear._thin import DOT_ROWS, WEIGHTS, dot, dots, dots_of_one_row, outer, outer_past_the_cache
 from minivgg.parallel import parallel_blocks
 from minivgg.registry import algorithm
@@ -30,9 +30,6 @@ DEPTH = 16
 
 BLOCK = 64
 """Rows of the weight of a work item."""
-
-STREAM = 16 << 20
-"""Bytes from which a result is written past the cache."""
 
 
 @compiled
@@ -80,10 +77,9 @@ def input_gradients(dy, w, dx, sums, first, last, rows, columns):  # pragma: no 
         depth = min(DEPTH, features - k)
         for c in range(first, whole, columns):
             for n in range(0, dy.shape[0], rows):
-                tile = address(sums) + size * (n * width + c - first)
+                tile, b = address(sums) + size * (n * width + c - first), address(w) + size * (k * row + c)
                 gemm_rows(
-                    zero, rows, address(dy) + size * (n * features + k), address(w) + size * (k * row + c), tile, tile,
-                    depth, features, 1, row, width, width,
+                    zero, rows, address(dy) + size * (n * features + k), b, tile, tile, depth, features, 1, row, width, width, b + size * depth * row, row,
                 )  # fmt: skip
         for j in range(k, k + depth):
             for n in range(dx.shape[0]):
@@ -174,8 +170,7 @@ def linear_grad_weight(spec, dy, x, dw):
     dy, x = _rows(dy), _rows(x)
 
     def compute(dw):
-        aligned = dw.ctypes.data % VECTOR_BYTES == 0 and spec.c * dw.itemsize % VECTOR_BYTES == 0
-        stream = aligned and dw.nbytes >= STREAM
+        stream = past_the_cache(dw)
         parallel_blocks(lambda first, last: weight_gradients(dy, x, dw, first, last, _chunk(spec.n), lanes(dw.dtype), stream), spec.k, BLOCK)
 
     _into_rows(dw, compute)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from minivgg.autograd import no_grad
 from minivgg.bench.machine import cores, set_threads
 from minivgg.bench.problems import Problem
 from minivgg.bench.turns import Competitor, quartiles, take_turns, timed
@@ -150,8 +151,13 @@ def validate(
     out = _empty(spec, direction, dtype)
     if algorithm.channels_last and direction != "weight":
         out = channels_last(out)
-    algorithm(spec, *inputs, out)
-    return result, (lambda: algorithm(spec, *inputs, out)) if _judge(result, out, truth) else None
+
+    def run() -> None:
+        with no_grad():  # as rivals run: what is derived from the filters of an output is kept, as in inference; gradients keep nothing
+            algorithm(spec, *inputs, out)
+
+    run()
+    return result, run if _judge(result, out, truth) else None
 
 
 def channels_last(array: numpy.ndarray) -> numpy.ndarray:
