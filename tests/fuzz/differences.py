@@ -193,6 +193,11 @@ def above_one(name: str) -> Callable[[Example], bool]:
     return lambda example: example.options.get(name, 0) > 1
 
 
+def variance_of_one(example: Example) -> bool:
+    """RMSprop's mean is the last gradient itself."""
+    return example.options.get("centered") is True and example.options.get("alpha") == 0
+
+
 SHORT = ("int8", "uint8", "int16", "int32")
 EVERY = " ".join(CALLS)
 CONVOLUTIONS = "conv2d conv2d_relu conv2d_grad_input conv2d_grad_weight"
@@ -281,6 +286,7 @@ DIFFERENCES = [
     Difference("an average that weighs more than 1 is none; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", above_one("alpha")),
     Difference("a square overflows by itself, and not where a sum is added to it at once", OUTPUTS, STEPS, "nan", squares_overflow),
     Difference("a variance that rounding takes below 0 is 0; PyTorch takes its root", OUTPUTS, "RMSprop", "in PyTorch [nan", option("centered", 6, True)),
+    Difference("the variance of one number is 0, or what rounding leaves of it", OUTPUTS, "RMSprop", "", variance_of_one),
     Difference("of steps so long that they lead beyond what the dtype holds apart, rounding is left", OUTPUTS, STEPS, "", a_huge_number),
     Difference("nan is no option of an optimiser", REFUSED, STEPS, "got nan"),
     Difference("a flag is True or False", REFUSED, STEPS, "must be True or False"),
