@@ -120,6 +120,24 @@ def test_filters_are_made_once_while_nothing_changes(algorithm):
     assert len(remember._kept) == kept
 
 
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
+def test_one_weight_in_convolutions_of_several_kinds(algorithm):
+    """Their kept filters lie in different orders, and are of different lengths."""
+    rng = numpy.random.default_rng(0)
+    weight = minivgg.tensor(rng.standard_normal((32, 8, 3, 3), dtype=numpy.float32))
+    kinds = [{}, {"padding": 2}] + ([] if "winograd" in algorithm else [{"groups": 2}, {"dilation": 2}, {"stride": 2}, {"groups": 4, "dilation": (1, 3)}])
+    images = [minivgg.tensor(rng.standard_normal((1, 8 * kind.get("groups", 1), 12, 12), dtype=numpy.float32)) for kind in kinds]
+
+    def answers():
+        return [minivgg.conv2d(x, weight, algorithm=algorithm, **kind).numpy() for x, kind in zip(images, kinds, strict=True)]
+
+    recorded = answers()
+    with minivgg.no_grad():
+        for _ in range(2):
+            for found, expected in zip(answers(), recorded, strict=True):
+                numpy.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_kept_goes_with_the_weight(algorithm):
     gc.collect()

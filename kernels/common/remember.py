@@ -116,6 +116,8 @@ def fingerprint(array: numpy.ndarray) -> int:
 def with_remembered(array: numpy.ndarray, kind: Any, make: Callable[[], Any], compute: Callable[[Any, Loop | None], None]) -> None:
     """``compute(value, beside)`` with ``value = make()``, or what that was for this array and ``kind`` before, if the contents are the same.
 
+    ``kind`` stands for all that ``make`` depends on but for the array: one weight may serve convolutions of several kinds.
+
     ``compute`` shall run the loop ``beside`` too, which finds that out; else it is called once more, and overwrites what it wrote.
     """
     if is_grad_enabled() or not array.flags.c_contiguous:

@@ -245,7 +245,7 @@ def convolve(
     if turned:
         compute(_packed(w, True, groups, columns), None)
     else:
-        with_remembered(w, "direct", lambda: _packed(w, False, groups, columns), compute)
+        with_remembered(w, ("direct", groups), lambda: _packed(w, False, groups, columns), compute)
 
 
 # Weight gradient ------------------------------------------------------------------------------------------------------

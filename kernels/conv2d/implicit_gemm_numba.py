@@ -354,7 +354,8 @@ def output(spec, x, w, b, out, relu=False):
     def compute(y: numpy.ndarray) -> None:
         lying = channels_last(x)
         make = lambda: packed(w, False, grid.taps, spec.groups, tile_columns(w.dtype))  # noqa: E731
-        with_remembered(w, "implicit_gemm", make, lambda u, beside: multiply(lying, u, b, y, grid, relu, beside))
+        kind = "implicit_gemm", spec.groups, grid.taps.tobytes()
+        with_remembered(w, kind, make, lambda u, beside: multiply(lying, u, b, y, grid, relu, beside))
 
     into_channels_last(out, compute)
 
