@@ -138,6 +138,22 @@ def test_one_weight_in_convolutions_of_several_kinds(algorithm):
                 numpy.testing.assert_array_equal(found, expected)
 
 
+def test_an_array_that_is_given_another_shape_does_not_begin_with_what_was_kept():
+    """Filters of the old shape may be shorter than those that are read."""
+    array, used = numpy.arange(24.0), []
+
+    def compute(value, beside):
+        used.append(value)
+        if beside is not None:
+            parallel(*beside)
+
+    with minivgg.no_grad():
+        for shape in [(24,), (4, 6), (6, 4), (6, 4)]:
+            array.shape = shape
+            remember.with_remembered(array, "here", lambda shape=shape: shape, compute)
+    assert used == [(24,), (4, 6), (6, 4), (6, 4)]
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_kept_goes_with_the_weight(algorithm):
     gc.collect()
