@@ -335,6 +335,18 @@ def test_other_files_are_refused_by_name(tmp_path):
     assert text.startswith("save: a is complex64, which a tensor file does not hold; it holds float16, ")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX alone")
+def test_a_file_is_on_the_disk_before_it_takes_the_others_place(tmp_path, monkeypatch):
+    """A power cut cannot be made here; but in which order the system is asked, it can be seen."""
+    path, asked, sync, replace = tmp_path / "w.safetensors", [], os.fsync, os.replace
+    write_arrays(path, {"w": numpy.zeros(3)}, {})
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (asked.append(("sync", os.fstat(descriptor).st_ino)), sync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (asked.append(("replace", os.stat(old).st_ino)), replace(old, new)))
+    write_arrays(path, {"w": numpy.ones(3)}, {})
+    new = path.stat().st_ino
+    assert asked == [("sync", new), ("replace", new), ("sync", tmp_path.stat().st_ino)]
+
+
 def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.npz")
     (tmp_path / "folder.npz").mkdir()

@@ -5,6 +5,8 @@ import threading
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minivgg
 from minivgg import nn
@@ -118,6 +120,28 @@ def test_filters_are_made_once_while_nothing_changes(algorithm):
     kept = len(remember._kept)
     answer(layer, x, algorithm)
     assert len(remember._kept) == kept
+
+
+small = st.integers(1, 3)
+options = {"groups": st.sampled_from([1, 2, 3, 4]), "stride": small, "padding": st.integers(0, 2), "dilation": st.tuples(small, small)}
+uses = st.fixed_dictionaries({**options, "algorithm": st.sampled_from(ALGORITHMS)})
+
+
+@given(uses=st.lists(uses, min_size=2, max_size=6), seed=st.integers(0, 2**32 - 1), changed=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_one_weight_used_in_any_ways_one_after_the_other(uses, seed, changed):
+    """What is kept of one use never serves another, nor the weight as it was."""
+    rng = numpy.random.default_rng(seed)
+    weight = minivgg.tensor(rng.standard_normal((24, 3, 3, 3), dtype=numpy.float32))
+    with minivgg.no_grad():
+        for use, change in zip(uses, changed, strict=False):
+            if change:
+                weight.array[rng.integers(24)] *= -1
+            if use["algorithm"].startswith("winograd"):
+                use = {"algorithm": use["algorithm"], "padding": use["padding"]}
+            x = minivgg.tensor(rng.standard_normal((1, 3 * use.get("groups", 1), 9, 8), dtype=numpy.float32))
+            with minivgg.enable_grad():
+                expected = minivgg.conv2d(x, weight, **use).numpy()
+            numpy.testing.assert_array_equal(minivgg.conv2d(x, weight, **use).numpy(), expected)
 
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
