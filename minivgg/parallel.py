@@ -98,7 +98,7 @@ def _help(queue: SimpleQueue[_Loop]) -> None:
         if _processor and _processor() == loop.caller:
             _move(allowed - {loop.caller})
         loop.help()
-        del loop
+        del loop  # this thread now sleeps, perhaps for long, and an error in the loop knows the caller's arrays
 
 
 def _move(processors: set[int]) -> None:

@@ -83,7 +83,7 @@ def mix(words, first, last):  # pragma: no cover compiled
 
 
 class Fingerprint:
-    """A number that stands for the contents of a contiguous array: of two contents with probability 2⁻⁶⁴. Known when ``loop`` has run.
+    """A number that stands for the contents of a contiguous array; two contents share one with probability 2⁻⁶⁴. It is known when ``loop`` has run.
 
     >>> a = numpy.arange(1000.0)
     >>> before = fingerprint(a)

@@ -68,7 +68,7 @@ def round_up(value: int, multiple: int) -> int:
 
 STREAM_BYTES = 12 << 20
 """A result from this size on is written past the caches: when it is read, little of it would be left there, and writing through a cache
-reads the memory first. Measured on VGG's layers with an outer cache of 32 MiB: 3 to 12 MiB are equally good, 32 MiB are slower."""
+reads the memory first. ``benchmarks/table.py forward8`` with other values, and an outer cache of 32 MiB: 3 to 12 MiB were equally good, 32 MiB slower."""
 
 
 def past_the_cache(out: numpy.ndarray) -> bool:

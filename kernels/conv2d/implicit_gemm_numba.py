@@ -21,6 +21,7 @@ takes blocks, too. Where the slices are few, the places are cut into fixed parts
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -353,7 +354,7 @@ def output(spec, x, w, b, out, relu=False):
 
     def compute(y: numpy.ndarray) -> None:
         lying = channels_last(x)
-        make = lambda: packed(w, False, grid.taps, spec.groups, tile_columns(w.dtype))  # noqa: E731
+        make = functools.partial(packed, w, False, grid.taps, spec.groups, tile_columns(w.dtype))
         kind = "implicit_gemm", spec.groups, grid.taps.tobytes()
         with_remembered(w, kind, make, lambda u, beside: multiply(lying, u, b, y, grid, relu, beside))
 
