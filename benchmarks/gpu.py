@@ -11,7 +11,8 @@ A ratio is the time of the fastest of PyTorch's ways (both memory orders, compil
 ours: medians of interleaved turns between CUDA events, inputs rotating through more than the L2 cache. Single layers are recorded
 in CUDA graphs, ours and PyTorch's, so that the device alone counts. Exit code 1: something is wrong; 2: no GPU.
 
-``--quick`` leaves out what is compiled, and gradients channels last, for which ``cudnn.benchmark`` tries kernels that take seconds each.
+``--quick`` leaves out what is compiled; gradients channels last have ``cudnn.benchmark`` off there, which would try kernels that take
+seconds each.
 """
 
 import json
@@ -224,11 +225,15 @@ def memory_bound(shape: tuple[int, ...], rows: tuple[int, ...], parameters: int)
         "max_pool2d": (shape, 1.25, lambda x: F.max_pool2d(x, 2)),
         "avg_pool2d": (shape, 1.25, lambda x: F.avg_pool2d(x, 2)),
         "dropout": (shape, 2.25, lambda x: F.dropout(x, 0.5, seed=1)),  # the mask has a byte an element
+        "dropout, channels last": (shape, 2.25, lambda x: F.dropout(x, 0.5, seed=1)),
+        "adaptive_avg_pool2d": (shape, 1.0, lambda x: F.adaptive_avg_pool2d(x, 7)),
+        "local_response_norm, channels last": (shape, 2.0, lambda x: F.local_response_norm(x, 5)),
+        "batch_norm, channels last": (shape, 3.0, lambda x: F.batch_norm(x, None, None, training=True)),  # read for the sums, and again for the result
         "softmax": (rows, 2.0, lambda x: F.softmax(x, 1)),
     }
     for name, (size, moved, call) in calls.items():
-        count = int(numpy.prod(size))
-        inputs = beyond_cache(lambda i, size=size: minivgg.Tensor(normal(size, i)), 4 * count)
+        count, laid_out = int(numpy.prod(size)), channels_last_on_device if name.endswith("channels last") else lambda array: array
+        inputs = beyond_cache(lambda i, size=size, laid_out=laid_out: minivgg.Tensor(laid_out(normal(size, i))), 4 * count)
 
         def run(x: minivgg.Tensor, call: Any = call) -> minivgg.Tensor:
             with minivgg.no_grad():
@@ -255,12 +260,12 @@ def vgg() -> network.Network:
 
 
 def ways_of_layers(quick: bool) -> Callable[[str], Sequence[Way]]:
-    return lambda direction: gpu_pytorch.STRICT[: 1 if quick and direction != "output" else None]
+    return lambda direction: gpu_pytorch.QUICK if quick and direction != "output" else gpu_pytorch.STRICT
 
 
 GROUPS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "forward64": lambda quick: forward(vgg(), 64, [*gpu_pytorch.EAGER, *([] if quick else gpu_pytorch.COMPILED)], False, tuple(PRECISIONS)),
-    "step64": lambda quick: step(vgg(), 64, gpu_pytorch.STRICT[:1] if quick else [*gpu_pytorch.STRICT, *gpu_pytorch.COMPILED[:1]]),
+    "step64": lambda quick: step(vgg(), 64, gpu_pytorch.QUICK if quick else [*gpu_pytorch.STRICT, *gpu_pytorch.COMPILED[:1]]),
     "layers": lambda quick: convolutions(problems.vgg("vgg16", 64), ways_of_layers(quick)),
     "forward1": lambda quick: forward(vgg(), 1, [*gpu_pytorch.STRICT, *([] if quick else gpu_pytorch.COMPILED[:1]), *gpu_pytorch.GRAPH], True),
     "memory": lambda quick: memory_bound((64, 64, 112, 112), (1 << 16, 1000), 1 << 26),

@@ -20,7 +20,10 @@ LAYOUTS = {"channels-first": "contiguous_format", "channels-last": "channels_las
 
 
 class Way(NamedTuple):
-    """How PyTorch computes: "float32", "TF32" or "BF16"; a key of LAYOUTS; "eager", "compiled" or "graph"."""
+    """How PyTorch computes: "float32", "TF32" or "BF16"; a key of LAYOUTS; "eager", "compiled", "graph" or "heuristic".
+
+    The last is eager with ``cudnn.benchmark`` off: cuDNN guesses which of its kernels is the fastest, instead of trying them.
+    """
 
     precision: str
     layout: str
@@ -33,10 +36,17 @@ class Way(NamedTuple):
     @property
     def flags(self) -> str:
         tf32 = self.precision == "TF32"
-        return f"cudnn.allow_tf32={tf32}, cuda.matmul.allow_tf32={tf32}, cudnn.benchmark=True, {'bfloat16' if self.precision == 'BF16' else 'float32'}"
+        dtype = "bfloat16" if self.precision == "BF16" else "float32"
+        return f"cudnn.allow_tf32={tf32}, cuda.matmul.allow_tf32={tf32}, cudnn.benchmark={self.benchmark}, {dtype}"
+
+    @property
+    def benchmark(self) -> bool:
+        return self.mode != "heuristic"
 
 
 STRICT = [Way("float32", layout) for layout in LAYOUTS]
+QUICK = [Way("float32", "channels-first"), Way("float32", "channels-last", "heuristic")]
+"""Gradients channels last, for which ``cudnn.benchmark`` tries kernels that take seconds each, as cuDNN guesses."""
 EAGER = [Way(precision, layout) for precision in ("float32", "TF32", "BF16") for layout in LAYOUTS]
 COMPILED = [Way(precision, "channels-last", "compiled") for precision in ("float32", "TF32", "BF16")]
 GRAPH = [Way("float32", layout, "graph") for layout in LAYOUTS]
@@ -70,7 +80,7 @@ def _set_flags(way: Way) -> None:
     import torch
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = way.precision == "TF32"
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = way.benchmark
 
 
 def _like(way: Way, array: Any) -> Any:

@@ -25,7 +25,7 @@ def ratio(times: dict[str, float], mine: str, modes: tuple[str, ...], precision:
 
 def goals(data: dict[str, Any]) -> list[Row]:
     """Each goal of the GPU, with what was reached."""
-    best, strict = "PyTorch, TF32 off, its fastest way", ("eager", "compiled")
+    best, strict = "PyTorch, TF32 off, its fastest way", ("eager", "compiled", "heuristic")
     forward64, step64, forward1 = (
         medians(data, group).get(name, {}) for group, name in (("forward64", "forward 64"), ("step64", "step 64"), ("forward1", "forward 1"))
     )

@@ -161,8 +161,8 @@ def test_every_group_measures_minivgg(cupy):
     rows += gpu.convolutions([SMALL, SMALL], gpu.ways_of_layers(quick=True))
     rows += gpu.memory_bound((1, 2, 4, 4), (3, 5), 8)
     assert {row["work"] for row in rows} == {
-        "forward 2", "step 2", "small output", "small input", "small weight", "relu", "max_pool2d", "avg_pool2d", "dropout", "softmax",
-        "bias gradient", "SGD", "Adam",
+        "forward 2", "step 2", "small output", "small input", "small weight", "relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+        "dropout", "dropout, channels last", "local_response_norm, channels last", "batch_norm, channels last", "softmax", "bias gradient", "SGD", "Adam",
     }  # fmt: skip
     assert all(row["median"] > 0 and not row["refusal"] for row in rows if row["competitor"].startswith("minivgg"))
     records = algorithms("conv2d", "cuda").items()

@@ -1,6 +1,7 @@
 """Every CUDA kernel, on every problem of its operation, through the checks of every other algorithm: on the emulator, and on a GPU."""
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy
 import pytest
 
 import minivgg
+from minivgg.kernels.channels import fused_cuda as channels_cuda
 from minivgg.kernels.common.cuda import ceil_div
 from minivgg.kernels.conv2d import patches_cuda, winograd_f4_cuda
 from minivgg.registry import algorithms
@@ -69,6 +71,19 @@ def test_winograd_in_many_blocks_of_tiles(algorithm, problem, dtype, on, monkeyp
     monkeypatch.setattr(winograd_f4_cuda, "BLOCK_BYTES", 3 * 36 * (problem.spec.c + problem.spec.k) * dtype.itemsize)
     assert winograd_f4_cuda.tiles_at_a_time(problem.spec, dtype, 100) == 3
     kernel_checks.check_result(on(algorithm), problem, dtype, "channels_last")
+
+
+@pytest.mark.parametrize("on", MACHINES)
+@pytest.mark.parametrize("operation", ["channel_sums", "batch_norm", "batch_norm_grad"])
+def test_sums_of_many_numbers_by_few_blocks(operation, on, monkeypatch):
+    """Each thread adds up more than it does between two pauses; a plane has more than one piece."""
+    monkeypatch.setattr(channels_cuda, "BLOCKS", 2)
+    problem, shape = problems(operation)[0], (1, 3, 130, 140)
+    inputs, outputs = (tuple(shape if each == problem.inputs[0] else each for each in shapes) for shapes in (problem.inputs, problem.outputs))
+    spec = problem.spec._replace(shape=shape) if operation.startswith("batch_norm") else shape
+    long = dataclasses.replace(problem, spec=spec, inputs=inputs, outputs=outputs)
+    for layout in ("channels_last", "row_major"):
+        kernel_checks.check_result(on(algorithms(operation, "cuda")["fused"]), long, numpy.dtype("float32"), layout)
 
 
 @pytest.mark.parametrize("on", MACHINES)

@@ -36,6 +36,16 @@ __device__ inline void philox(Word key, Word counter, Word (&words)[4]) {
     words[0] = a, words[1] = b, words[2] = c, words[3] = d;
 }
 
+// Which of the elements of a counter are kept, a bit each.
+__device__ inline unsigned decided(Word key, Word counter, unsigned limit) {
+    Word words[4];
+    philox(key, counter, words);
+    unsigned kept = 0;
+#pragma unroll
+    for (int i = 0; i < DECIDED; ++i) kept |= unsigned(unsigned(words[i / 2] >> (i % 2 * 32)) > limit) << i;
+    return kept;
+}
+
 // A warp reads and writes its elements in the order of its lanes, which are not the ones that decide on them: those are asked.
 extern "C" __global__ void drop(T* out, unsigned char* keep, const T* x, Word seed, const Word* place, unsigned limit, T scale, long long size) {
     constexpr int LOADS = DECIDED / VECTOR;
@@ -75,6 +85,31 @@ extern "C" __global__ void drop(T* out, unsigned char* keep, const T* x, Word se
     else
 #pragma unroll
         for (int i = 0; i < DECIDED; ++i) keep[first + i] = bytes.at[i];
+}
+
+// The same where memory is [images, pixels, channels]: the stream still goes along [images, channels, pixels], so a thread takes
+// DECIDED pixels of one channel, whose words come of two counters where they do not begin with one; a warp has channels side by side.
+extern "C" __global__ void drop_channels_last(
+    T* out, unsigned char* keep, const T* x, Word seed, const Word* place, unsigned limit, T scale, int images, int channels, int pixels) {
+    const int groups = (pixels + DECIDED - 1) / DECIDED, c = blockIdx.y * blockDim.x + threadIdx.x;
+    const long long group = (long long)blockIdx.x * blockDim.y + threadIdx.y, image = group / groups;
+    if (image >= images || c >= channels) return;
+    const int first = int(group - image * groups) * DECIDED, count = min(DECIDED, pixels - first);
+    const long long number = (image * channels + c) * pixels + first, at = (image * pixels + first) * channels + c;
+    T values[DECIDED];
+#pragma unroll
+    for (int i = 0; i < DECIDED; ++i) values[i] = i < count ? x[at + (long long)i * channels] : T(0);
+    const Word key = place ? *place : seed;
+    const int aside = int(number % DECIDED);
+    unsigned kept = decided(key, number / DECIDED + 1, limit);
+    if (aside + count > DECIDED) kept |= decided(key, number / DECIDED + 2, limit) << DECIDED;
+    kept >>= aside;
+#pragma unroll
+    for (int i = 0; i < DECIDED; ++i)
+        if (i < count) {
+            out[at + (long long)i * channels] = values[i] * (kept >> i & 1 ? scale : T(0));
+            keep[at + (long long)i * channels] = kept >> i & 1;
+        }
 }
 
 extern "C" __global__ void scale_kept(T* out, const T* grad, const unsigned char* keep, T scale, long long size) {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from minivgg.autograd import Function, Tensor
-from minivgg.backend import empty, empty_like, namespace
+from minivgg.backend import empty_like, namespace
 from minivgg.errors import ArgumentError, DtypeError
 from minivgg.ops.arguments import check_flags, check_floating, check_probability
 from minivgg.ops.inplace import in_place
@@ -69,7 +69,7 @@ class Dropout(Function):
 
     def forward(self, x, spec, inplace):
         self.spec = spec
-        out, keep = x if inplace else empty_like(x), empty(x.shape, "uint8", x)
+        out, keep = x if inplace else empty_like(x), empty_like(x, dtype="uint8")
         kernel("dropout", spec, x)(spec, x, out, keep)
         self.save_for_backward(keep)
         return out

@@ -273,8 +273,8 @@ def _cross_entropy(direction: str) -> Callable[[], Iterator[Problem]]:
 
 def _local_response_norm(operation: str, inputs: int) -> Callable[[], Iterator[Problem]]:
     def each() -> Iterator[Problem]:
-        for i, shape in enumerate((*IMAGES, (3, 5, 7), (0, 3, 2, 2), (1, 4, 2, 3, 2))):
-            for size, beta in ((3 + i % 2, 0.75), (1 + 2 * i, (0.5, 1.0, 0.6)[i % 3])):
+        for i, shape in enumerate((*IMAGES, (3, 5, 7), (0, 3, 2, 2), (1, 4, 2, 3, 2), (1, 40, 2, 3))):
+            for size, beta in ((3 + i % 2, 0.75), (1 + 5 * i, (0.5, 1.0, 0.6)[i % 3])):
                 yield Problem(operation, local_response_norm.Problem(shape, size, 0.5, beta, 2.0), (shape,) * inputs, (shape,))
 
     return each
