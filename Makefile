@@ -49,6 +49,7 @@ figures: .venv/installed
 	$(BIN)/minivgg bench --plot accuracy --layer conv1_2,conv3_2,conv5_1 --out docs/images/accuracy.svg
 	$(BIN)/minivgg bench --plot timeline --batch 8 --out docs/images/timeline.svg
 	$(BIN)/minivgg bench --plot memory --batch 8 --out docs/images/memory.svg
+	$(BIN)/minivgg bench --direction forward --batch 1,2,4,8 --image 96,160,224 --out docs/images/scaling.svg
 
 # the table of goals, beside every rival that can be installed here; ROWS="forward1 step8" measures only these
 bench-rivals: .venv-rivals/installed

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import minivgg
 from minivgg.autograd import Function, engine
-from minivgg.bench import ceilings, measure, problems, profile, turns, work
-from minivgg.bench.plots import accuracy, memory, roofline, style, timeline
+from minivgg.bench import ceilings, compare, measure, problems, profile, turns, work
+from minivgg.bench.plots import accuracy, memory, roofline, scaling, style, timeline
 from minivgg.cli.app import app
 from minivgg.spec import Conv2dSpec
 
@@ -131,6 +131,25 @@ def test_plots_of_layers(tmp_path):
     assert "times as large" in accuracy.finding(results)
 
 
+def test_plot_of_sizes(tmp_path):
+    """A panel for what varies; the line is that of the longest times."""
+
+    def result(name, batch, image, seconds):
+        return compare.NetworkResult(compare.Case("vgg16", image, batch, "forward", 2), name, "", seconds=[seconds])
+
+    by_batch = [result(name, n, 224, scale * (0.01 + 0.05 * n)) for name, scale in (("minivgg", 1), ("PyTorch", 2)) for n in (1, 2, 4)]
+    missing = compare.NetworkResult(by_batch[0].case, "ncnn", "", refusal="is not installed")
+    scaling.draw([*by_batch, missing], "a machine", tmp_path / "a.png")
+    check(tmp_path / "a.png")
+    assert scaling.finding(by_batch) == "Time is a line: 20 ms, and 100 ms an image (R² 1.0000)"
+    both = [*by_batch[:3], *(result("minivgg", 4, side, 0.01 + 0.2 * side**2 / 224**2) for side in (96, 160))]
+    scaling.draw(both, "a machine", tmp_path / "b.png")
+    check(tmp_path / "b.png")
+    with Image.open(tmp_path / "a.png") as one, Image.open(tmp_path / "b.png") as two:
+        assert two.width > one.width
+    assert scaling.finding(both[2:]) == "Time is a line: 10 ms, and 3.99 ms a thousand pixels (R² 1.0000)"
+
+
 def check(path):
     with Image.open(path) as picture:
         assert picture.width >= 900
@@ -147,3 +166,24 @@ def test_the_command_draws(tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (1, "error: bench: --plot memory needs a file to draw into, as in --out memory.png\n")
     result = CliRunner().invoke(app, ["bench", "--plot", "pie", "--out", "a.png"])
     assert result.stderr == "error: bench: there is no plot 'pie'; there are bars, roofline, accuracy, timeline, memory\n"
+    result = CliRunner().invoke(app, ["bench", "--direction", "forward", "--batch", "4", "--out", "a.png"])
+    assert result.stderr == "error: bench: --out draws a network's time over batch or image size, and needs several of either, as in --batch 1,2,4\n"
+    words = [
+        "bench",
+        "--network",
+        "minivgg",
+        "--image",
+        "8",
+        "--direction",
+        "forward",
+        "--batch",
+        "1,2",
+        "--threads",
+        "1",
+        "--replicates",
+        "1",
+        "--out",
+        "b.png",
+    ]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    check(tmp_path / "b.png")

@@ -232,10 +232,10 @@ def test_a_line_is_fitted_from_three_sizes_on():
         return compare.NetworkResult(compare.Case("vgg16", image, batch, "forward", 2), "minivgg", "", seconds=[seconds])
 
     results = [result(n, 224, 0.01 + 0.05 * n) for n in (1, 2, 4)]
-    assert report.fits(results) == ["minivgg, vgg16 forward, 224x224, threads 2: 10.0 ms + 50.0 ms an image, R² 1.0000 over 3 sizes"]
+    assert report.fits(results) == ["minivgg, vgg16 forward, threads 2, 224x224: 10.0 ms + 50.0 ms an image, R² 1.0000 over 3 sizes"]
     assert report.fits(results[:2]) == []
     results = [result(1, side, 0.02 + 1e-6 * side**2) for side in (100, 200, 300)]
-    assert report.fits(results) == ["minivgg, vgg16 forward, batch 1, threads 2: 20.0 ms + 1000.0 ms a million pixels, R² 1.0000 over 3 sizes"]
+    assert report.fits(results) == ["minivgg, vgg16 forward, threads 2, batch 1: 20.0 ms + 1.0 ms a thousand pixels, R² 1.0000 over 3 sizes"]
 
 
 def test_the_command_compares_networks(tmp_path, monkeypatch):

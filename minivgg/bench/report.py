@@ -52,24 +52,30 @@ def networks_as_data(results: Sequence[NetworkResult]) -> dict[str, Any]:
     return {"machine": machine(), "conventions": compare.CONVENTIONS, "results": rows}
 
 
+UNITS = {"batch": "an image", "image": "a thousand pixels"}
+"""Of a line's slope, by what grows along it."""
+
+
+def curves(results: Sequence[NetworkResult], what: str) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+    """Median times over batch size, or over thousands of pixels ("image"), for each (competitor, kind of work, size that stays) in order."""
+    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for result in results:
+        case = result.case
+        if result.seconds:
+            size, stays = (case.batch, f"{case.image}x{case.image}") if what == "batch" else (case.image**2 / 1e3, f"batch {case.batch}")
+            key = result.competitor, f"{case.network} {case.direction}, threads {case.threads}", stays
+            found.setdefault(key, []).append((size, result.median))
+    return {key: sorted(points) for key, points in found.items()}
+
+
 def fits(results: Sequence[NetworkResult]) -> list[str]:
     """A sentence a competitor: its median time as a line over batch size, and over pixels, where at least three of them were measured."""
     sentences = []
-    for what in ("batch", "image"):
-        curves: dict[Any, list[tuple[float, float]]] = {}
-        for result in results:
-            case = result.case
-            if result.seconds and what == "batch":
-                fixed = f"{case.network} {case.direction}, {case.image}x{case.image}, threads {case.threads}"
-                curves.setdefault((result.competitor, fixed), []).append((case.batch, result.median))
-            elif result.seconds:
-                fixed = f"{case.network} {case.direction}, batch {case.batch}, threads {case.threads}"
-                curves.setdefault((result.competitor, fixed), []).append((case.image**2 / 1e6, result.median))
-        for (name, fixed), points in curves.items():
+    for what, unit in UNITS.items():
+        for (name, work, stays), points in curves(results, what).items():
             if len({x for x, _ in points}) >= 3:
                 start, slope, r2 = linear_fit(points)
-                unit = "an image" if what == "batch" else "a million pixels"
-                sentences.append(f"{name}, {fixed}: {1e3 * start:.1f} ms + {1e3 * slope:.1f} ms {unit}, R² {r2:.4f} over {len(points)} sizes")
+                sentences.append(f"{name}, {work}, {stays}: {1e3 * start:.1f} ms + {1e3 * slope:.1f} ms {unit}, R² {r2:.4f} over {len(points)} sizes")
     return sentences
 
 

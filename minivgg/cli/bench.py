@@ -30,8 +30,8 @@ def bench(
     threads: Annotated[str, typer.Option(help="Threads for every competitor, as in 1,2.", show_default="all cores")] = "",
     replicates: Annotated[int, typer.Option(min=1, help="Turns that each competitor has; a slow one has fewer.")] = 9,
     json: Annotated[str, typer.Option(metavar="FILE", help="Write everything that was measured as JSON; - is standard output.")] = "",
-    plot: Annotated[str, typer.Option(help="What --out draws: bars, roofline, accuracy (of layers), timeline, memory (of a training step).")] = "bars",
-    out: Annotated[Path | None, typer.Option(help="Draw into this file (.png, .svg, .pdf).")] = None,
+    plot: Annotated[str, typer.Option(help="What --out draws of layers: bars, roofline, accuracy; of a training step: timeline, memory.")] = "bars",
+    out: Annotated[Path | None, typer.Option(help="Draw into this file (.png, .svg, .pdf); of a whole network, its time over batch and image size.")] = None,
     list_only: Annotated[bool, typer.Option("--list", help="Print the problems and measure nothing.")] = False,
 ) -> None:
     """Time convolution algorithms on the layers of a network, or the network itself beside other libraries, after checking that all are right.
@@ -43,6 +43,7 @@ def bench(
         minivgg bench --layer conv3_2
         minivgg bench --network vgg19 --algorithms im2col,kn2row --direction all --rivals pytorch
         minivgg bench --network vgg16 --direction forward --batch 1,8 --rivals all
+        minivgg bench --network vgg16 --direction forward --batch 1,2,4,8 --image 96,160,224 --out scaling.svg
         minivgg bench --network vgg16 --direction step --batch 8 --rivals pytorch,jax --json step.json
         minivgg bench --layer "n4 c96 h27 w27 k256 r5 p2 g2" --json times.json --out times.png
         minivgg bench --list > my_layers.txt; minivgg bench --problems my_layers.txt
@@ -66,8 +67,10 @@ def bench(
             return
         show_layers(measure_layers(chosen, directions, names, beside, counts, replicates), json, out)
     elif set(directions) <= set(compare.DIRECTIONS):
+        if out and max(len(batches), len(sides)) < 2:
+            raise ArgumentError("bench", "--out draws a network's time over batch or image size, and needs several of either, as in --batch 1,2,4")
         cases = [compare.Case(network, side, n, each, count) for each in directions for side in sides for n in batches or [1] for count in counts]
-        show_networks(compare_networks(cases, names, beside, replicates), json)
+        show_networks(compare_networks(cases, names, beside, replicates), json, out)
     else:
         raise ArgumentError("bench", f"forward and step concern whole networks, output, input and weight their layers; got {direction!r}")
 
@@ -186,13 +189,17 @@ def show_layers(results: Sequence[Result], json: str, out: Path | None) -> None:
     refuse_wrong(results)
 
 
-def show_networks(results: Sequence[NetworkResult], json: str) -> None:
+def show_networks(results: Sequence[NetworkResult], json: str, out: Path | None) -> None:
     from minivgg.bench import report
+    from minivgg.bench.machine import processor
+    from minivgg.bench.plots import scaling
     from minivgg.cli.bench_tables import network_table
 
     settings = {result.competitor: result.settings for result in results if result.seconds}
     lines = [*report.fits(results), *(f"{name}: {text}" for name, text in settings.items())]
     show(network_table(results), lines, report.networks_as_data(results), json)
+    if out and any(result.seconds for result in results):
+        scaling.draw(results, processor(), out)
     refuse_wrong(results)
 
 
