@@ -154,6 +154,7 @@ def _register(record: Algorithm) -> None:
         if record.name in known:
             raise ValueError(f"registry: algorithm {record.name!r} of {record.operation} is declared twice for {kind}")
         known[record.name] = record
+    _by_policy.cache_clear()
 
 
 def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -177,14 +178,13 @@ def formula(operation: str) -> Callable[[Callable[..., None]], Callable[..., Non
 def policy(operation: str, *devices: str) -> Callable[[Policy], Policy]:
     """Register what "auto" does, on "cpu", "cuda", or (by itself) both: ``policy(spec, dtype)`` lists (algorithm, reason), the best first.
 
-    It must depend on these alone, and on the precision that the user allows: a training step asks for the same lists again and
+    It must depend on these alone, and on the precision that the user allows: a training step asks for the same choices again and
     again, so they are kept.
     """
 
     def register(choose: Policy) -> Policy:
-        kept = functools.lru_cache(maxsize=1024)(lambda spec, dtype, bits: choose(spec, dtype))
         for kind in devices or _POLICIES:
-            _POLICIES[kind][operation] = lambda spec, dtype: kept(spec, dtype, significant_bits())
+            _POLICIES[kind][operation] = choose
         return choose
 
     return register
@@ -296,7 +296,17 @@ def select(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = Non
 
 def by_policy(operation: str, spec: Any, dtype: numpy.dtype, name: str | None = None, device: str = "cpu") -> Algorithm | None:
     """The first of the policy's list that applies, whatever was measured; None if none does."""
-    return _first(ranked(operation, spec, dtype, device), algorithms(operation, device), spec, dtype, name)
+    _discover()
+    kind = kind_of(device)
+    return _by_policy(_POLICIES[kind][operation], operation, spec, dtype, name, kind, get_num_threads(), significant_bits())
+
+
+@functools.lru_cache(maxsize=4096)
+def _by_policy(
+    policy: Policy, operation: str, spec: Any, dtype: numpy.dtype, name: str | None, kind: str, threads: int, bits: int
+) -> Algorithm | None:  # fmt: skip
+    """The same, kept: what it follows from are its arguments, and the algorithms that there are."""
+    return _first(policy(spec, dtype), algorithms(operation, kind), spec, dtype, name)
 
 
 def ranked(operation: str, spec: Any, dtype: numpy.dtype, device: str = "cpu") -> list[tuple[str, str]]:

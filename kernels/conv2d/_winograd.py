@@ -15,6 +15,7 @@ The input gradient is the same with the filters turned by 180° and their channe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy
@@ -97,8 +98,8 @@ def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
 
 
 @compiled
-def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
-    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] for the panels first to last of U (K/NR, ξ, C, NR).
+def multiply_points(v, u, m_, count, first, last, depth):  # pragma: no cover compiled
+    """M[ξ, t, k] = Σ_c V[ξ, t, c] · U[ξ, c, k] over ``depth`` channels, for the panels first to last of U (K/NR, ξ, C, NR).
 
     The tiles are shared out evenly among as few register tiles as it takes: 49 as 4 x 13, and not as 4 x 14. Each of them fetches
     its share of the panel that comes next.
@@ -116,7 +117,7 @@ def multiply_points(v, u, m_, count, first, last):  # pragma: no cover compiled
             for t in range(0, count, rows):
                 a = address(v) + point * v.strides[0] + t * v.strides[2]
                 c = address(m_) + point * m_.strides[0] + t * m_.strides[1] + size * (panel - first) * columns
-                gemm_rows(zero, rows, a, b, c, address(zeros), width, width, 1, columns, m_.shape[2], 0, fetch, pace)
+                gemm_rows(zero, rows, a, b, c, address(zeros), depth, width, 1, columns, m_.shape[2], 0, fetch, pace)
                 fetch += size * pace * width
 
 
@@ -200,7 +201,7 @@ def convolve_blocks(
         last = min(tile_first + products * (number + 1) // blocks * ROWS, tile_last)
         transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, 0)
         for panel in range(panel_first, panel_last, m_.shape[2] // columns):
-            multiply_points(v, u, m_, last - first, panel, min(panel + m_.shape[2] // columns, panel_last))
+            multiply_points(v, u, m_, last - first, panel, min(panel + m_.shape[2] // columns, panel_last), x.shape[3])
             transform_outputs(m_, y, cells, bias, floor, first, last, panel * columns, tiles_h, tiles_w, m, pool, stream, vector, tables, grid, numbers)
 
 
@@ -246,6 +247,10 @@ class _Plan:
         self.m = points, room, columns * (max(last - first for *_, first, last in self.parts) if large else 1)
 
 
+_plan = functools.lru_cache(maxsize=1024)(_Plan)
+"""A network asks for the same ones in every pass."""
+
+
 def convolve(
     x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, corner: tuple[int, int], size: tuple[int, int], y: numpy.ndarray, m: int,
     relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None, beside: Loop | None = None,
@@ -260,7 +265,7 @@ def convolve(
         padded[: len(bias)] = bias
     floor = numpy.full(lanes(x.dtype), 0 if relu else -numpy.inf, x.dtype)
     tiles_h, tiles_w = -(-size[0] // m), -(-size[1] // m)
-    plan = _Plan(x.shape[3], panels, y.shape[0] * tiles_h * tiles_w, m, x.dtype, get_num_threads())
+    plan = _plan(x.shape[3], panels, y.shape[0] * tiles_h * tiles_w, m, x.dtype, get_num_threads())
     stream = int(past_the_cache(y) and not pool)
     numbers = cells if cells is not None else numpy.empty(y.shape if pool else (0, 0, 0, 0), numpy.uint8)
 
@@ -278,7 +283,7 @@ def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: nu
     """U and each thread's V and M, of a convolution from c to k channels whose result has that many rows and columns."""
     columns, tiles = tile_columns(dtype), images * -(-size[0] // m) * -(-size[1] // m)
     panels = -(-k // columns)
-    plan = _Plan(c, panels, tiles, m, dtype, get_num_threads())
+    plan = _plan(c, panels, tiles, m, dtype, get_num_threads())
     u = (m + 2) ** 2 * panels * columns * round_up(c, lanes(dtype))
     block = apart_bytes(plan.v, dtype) + apart_bytes(plan.m, dtype)
     return dtype.itemsize * (u + panels * columns) + min(get_num_threads(), len(plan.parts)) * block

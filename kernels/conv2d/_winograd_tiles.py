@@ -48,6 +48,9 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
     larger than the caches, ``ahead`` is how many tiles before its turn a place is fetched, else 0. The pixels of the next tile are
     fetched meanwhile: a processor does not guess them, since in each of a tile's rows they lie in another place.
 
+    Lanes beyond the image's channels hold anything, mostly what lies behind a pixel, and nobody may look at them: a sum over channels ends
+    where they end. Only where that would be behind the whole image, a tile is copied.
+
     ``gradient``: x is dy, its tiles are m x m, do not overlap, and are the filters of F(3x3, m x m): W[ξ, t, k] = (G' d G'ᵀ)[ξ].
     """
     zero, size = x.dtype.type(0), x.itemsize
@@ -61,6 +64,8 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
     whole, border, copied = tables[0], tables[1], tables[2]
     offsets(0, 0, side, side, side, row, column, 0, whole)
     offsets(0, 0, side, side, side, size * side * vector, size * vector, 0, copied)
+    far = (side - 1) * (row + column) + size * panels * panel  # what is loaded of a tile ends at most so far behind its corner
+    end = address(x) + images * rows * row
     for tile in range(first, last):
         image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
         h, w = place // tiles_w * m - top, place % tiles_w * m - left
@@ -73,7 +78,7 @@ def transform_tiles(x, first, last, block, top, left, tiles_h, tiles_w, m, gradi
             target = address(v) + number * v.strides[1] + (tile - block) * v.strides[2]
             for c in range(0, panel, vector):
                 source, to = corner + size * (c0 + c), target + size * c
-                if c0 + c + vector > channels:
+                if c0 + c + vector > channels and corner + far > end:
                     copy_tile(x, image, h, w, c0 + c, side, grid)
                     source, places = address(grid), address(copied)
                 if m == 4:

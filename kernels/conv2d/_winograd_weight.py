@@ -9,6 +9,7 @@ The m x m tile of dy is the filter, the n x n tile of x the input, n = m + 2, an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy
@@ -20,6 +21,7 @@ from minivgg.kernels.common.simd import PANEL_ROWS, address, gemm_panel_onto, la
 from minivgg.kernels.conv2d._winograd_tiles import dw_2, dw_4, offsets, transform_tiles
 from minivgg.parallel import get_num_threads, parallel
 from minivgg.spec import Conv2dSpec
+from minivgg.threads import LITTLE
 
 BLOCK_BYTES = 16 << 20
 """Room for V and W of one block of tiles: as much as stays in the outer cache."""
@@ -90,19 +92,19 @@ SMALL_BYTES = 1280 << 10
 """An M up to which each part of the tiles has an M of its own, and no thread waits for another until the end."""
 
 PARTS = 16
-"""Parts of the tiles then; fixed, because the order of sums must not depend on the threads."""
+"""Parts of the tiles then; fixed, because the order of sums must not depend on the threads. One, where nothing is shared out anyway."""
 
 
 class _Sizes:
     """Extents of the arrays V (points, panels, room, columns), W (points, panels, room, rows) and M (points, panels, height, columns)."""
 
-    def __init__(self, c: int, k: int, tiles: int, m: int, dtype: numpy.dtype) -> None:
+    def __init__(self, c: int, k: int, tiles: int, m: int, dtype: numpy.dtype, little: bool) -> None:
         self.points, self.columns, self.rows = (m + 2) ** 2, tile_columns(dtype), panel_rows(dtype)
         self.width, self.height = round_up(c, self.columns), round_up(k, self.rows)
         self.small = self.points * self.width * self.height * dtype.itemsize <= SMALL_BYTES
         tile_bytes = self.points * (self.width + self.height) * dtype.itemsize
         room = max(16, min(DEPTH, (1 << 20) // tile_bytes)) if self.small else max(DEPTH, BLOCK_BYTES // tile_bytes)
-        self.parts = max(1, min(PARTS, -(-tiles // room))) if self.small else 1
+        self.parts = max(1, min(PARTS, -(-tiles // room))) if self.small and not little else 1
         room = min(room, max(tiles, 1))
         self.room, self.v, self.w = room, *((self.points, size // panel, room, panel) for size, panel in ((self.width, self.columns), (self.height, self.rows)))
 
@@ -124,12 +126,16 @@ class _Sizes:
         return self.parts * sums + max(blocks * (apart_bytes(self.v, dtype) + apart_bytes(self.w, dtype)), end)
 
 
+_sizes = functools.lru_cache(maxsize=1024)(_Sizes)
+"""A network asks for the same ones in every step."""
+
+
 def weight_gradient(x: numpy.ndarray, dy: numpy.ndarray, top: int, left: int, dw: numpy.ndarray, m: int) -> None:
     """dw (K, C, 3, 3) of y = conv(x, w), from x (N, H, W, C) and dy (N, P, Q, K) in channels-last memory."""
     (images, p, q, k), dtype = dy.shape, x.dtype
     tiles_h, tiles_w = -(-p // m), -(-q // m)
     tiles = images * tiles_h * tiles_w
-    sizes = _Sizes(x.shape[3], k, tiles, m, dtype)
+    sizes = _sizes(x.shape[3], k, tiles, m, dtype, 9 * dy.size * x.shape[3] < LITTLE)
     sums = sizes.sums(dtype)
     places = top, left, tiles_h, tiles_w, m
     if sizes.small:
@@ -170,7 +176,7 @@ def _accumulate_in_blocks(x: numpy.ndarray, dy: numpy.ndarray, places: tuple[int
 
 def weight_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
     def workspace(spec: Conv2dSpec, dtype: numpy.dtype) -> int:
-        sizes = _Sizes(spec.c, spec.k, spec.n * -(-spec.p // m) * -(-spec.q // m), m, dtype)
+        sizes = _sizes(spec.c, spec.k, spec.n * -(-spec.p // m) * -(-spec.q // m), m, dtype, spec.macs < LITTLE)
         return sizes.bytes(dtype, get_num_threads())
 
     return workspace
