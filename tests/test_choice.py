@@ -155,7 +155,10 @@ POLICY = [  # problem, what "auto" takes on the processor (in each direction, wh
     ("n4 c512 h14 w14 k512 r3 p1", "winograd_f4", "tensor_cores"),
     ("n1 c64 h14 w14 k64 r3 p1", "winograd_f4", "tensor_cores"),  # few tiles, but few filters, too
     ("n1 c512 h28 w28 k512 r3 p1", "winograd_f4", "tensor_cores"),
-    ("n1 c3 h224 w224 k64 r3 p1", "direct", ("implicit_gemm", "tensor_cores", "tensor_cores")),  # three channels are copied one by one
+    # on a GPU three channels are copied one by one
+    ("n1 c3 h224 w224 k64 r3 p1", ("winograd_f4", "direct", "direct"), ("implicit_gemm", "tensor_cores", "tensor_cores")),
+    ("n1 c2 h224 w224 k64 r3 p1", "direct", ("implicit_gemm", "tensor_cores", "tensor_cores")),  # neither grey nor in colour
+    ("n1 c3 h224 w224 k8 r3 p1", "direct", ("implicit_gemm", "tensor_cores", "tensor_cores")),
     ("n1 c256 h56 w56 k256 r1", ("direct", "direct", "implicit_gemm"), "tensor_cores"),
     ("n1 c64 h56 w56 k64 r15 p7", ("direct", "direct", "implicit_gemm"), "tensor_cores"),  # 3136 columns of 14400
     ("n8 c256 h56 w56 k256 r1 s2", ("direct", "implicit_gemm", "implicit_gemm"), "tensor_cores"),  # phases of a stride

@@ -7,6 +7,7 @@ algorithms alike, but for two that copy: direct convolution or implicit GEMM is 
 from minivgg.kernels.common.simd import round_up, tile_columns
 from minivgg.kernels.common.tensor_tiles import BLOCKS
 from minivgg.kernels.conv2d._windows import is_short
+from minivgg.kernels.conv2d._winograd_problem import THIN
 from minivgg.precision import FLOAT32, significant_bits
 from minivgg.registry import policy
 
@@ -44,8 +45,8 @@ def _implicit_first(why: str) -> list[tuple[str, str]]:
 
 @policy("conv2d", "cpu")
 def choose(spec, dtype):
-    """The algorithms in order of preference, each with the reason."""
-    return _ranked(spec, DIRECT_FIRST)
+    """The algorithms in order of preference, each with the reason. Sums over one or three channels cost Winograd's tiles next to nothing."""
+    return _ranked(spec, DIRECT_FIRST, thin=spec.c in THIN)
 
 
 @policy("conv2d_grad_input", "cpu")
@@ -90,11 +91,11 @@ def choose_on_gpu(spec, dtype):
     return _with_array_code(spec, fast)
 
 
-def _ranked(spec, compiled):
-    """The whole list of the CPU, from the two that are always possible."""
+def _ranked(spec, compiled, thin=False):
+    """The whole list of the CPU, from the two that are always possible; ``thin``: however few input channels there are."""
     fast = list(compiled)
     p, q = spec.p, spec.q
-    if min(spec.c, spec.k) >= FEW and min(p, q) >= 3:
+    if (thin or spec.c >= FEW) and spec.k >= FEW and min(p, q) >= 3:
         small, large = spec.n * -(-p // 2) * -(-q // 2), spec.n * -(-p // 4) * -(-q // 4)  # tiles
         if spec.c * spec.k >= MANY_FILTERS and 16 * (small + FILTER_TILES) < 36 * (large + FILTER_TILES):
             fast.insert(0, ("winograd_f2", f"compiled: less than half of the multiplications; {large} tiles of 4x4 are too few for larger filters"))

@@ -25,7 +25,19 @@ from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.layout import apart, apart_bytes, channels_last, into_channels_last, writable
 from minivgg.kernels.common.remember import with_remembered
 from minivgg.kernels.common.simd import ROWS, address, gemm_rows, lanes, past_the_cache, round_up, tile_columns, transpose_block
-from minivgg.kernels.conv2d._winograd_tiles import filter_2, filter_4, offsets, output_2, output_4, pooled_2, pooled_4, transform_tiles
+from minivgg.kernels.conv2d._winograd_problem import THIN
+from minivgg.kernels.conv2d._winograd_tiles import (
+    colour_4,
+    filter_2,
+    filter_4,
+    grey_4,
+    offsets,
+    output_2,
+    output_4,
+    pooled_2,
+    pooled_4,
+    transform_tiles,
+)  # fmt: skip
 from minivgg.parallel import Loop, get_num_threads, parallel
 from minivgg.spec import Conv2dSpec
 
@@ -94,6 +106,14 @@ def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
     return u
 
 
+def thin_filters(w: numpy.ndarray) -> numpy.ndarray:
+    """Those for images of few channels, as (vectors of outputs, ξ, C, lanes): no panels, and no other channels."""
+    u, vector = filters(w, False, 4)[:, :, : w.shape[1]], lanes(w.dtype)
+    panels, points, channels, columns = u.shape
+    by_vector = u.reshape(panels, points, channels, columns // vector, vector).transpose(0, 3, 1, 2, 4)
+    return numpy.ascontiguousarray(by_vector).reshape(-1, points, channels, vector)
+
+
 # The three steps ------------------------------------------------------------------------------------------------------
 
 
@@ -138,16 +158,18 @@ def output_tables(m_, y, m, pool, vector):  # pragma: no cover compiled
 
 @compiled
 def transform_outputs(
-    m_, y, cells, bias, floor, first, last, k_first, tiles_h, tiles_w, m, pool, stream, vector, tables, grid, numbers
+    m_, v, u, y, cells, bias, floor, first, last, k_first, width, tiles_h, tiles_w, m, depth, pool, stream, vector, tables, grid, numbers
 ):  # pragma: no cover compiled
-    """y = max(Aᵀ M A + bias, floor) for tiles first to last and the channels from k_first on that M holds; ``stream``: past the cache.
+    """y = max(Aᵀ M A + bias, floor) for tiles first to last and ``width`` channels from k_first on; ``stream``: past the cache.
+
+    M is what lies in ``m_``; or, with a ``depth`` of 1 or 3, a sum over so few channels is computed here, from V and U (vectors of K, ξ, C, lanes).
 
     ``pool``: y takes the maximum of each 2x2 window, and ``cells`` its number. A copy of a tile lies in ``grid`` and ``numbers``; what
     is beyond the image goes behind it, nowhere.
     """
     zero, size = y.dtype.type(0), y.itemsize
     rows, columns, channels = y.shape[1:]
-    width, side = m_.shape[2], m // 2 if pool else m
+    side = m // 2 if pool else m
     nowhere, no_cell = address(grid) + size * side * side * vector, address(numbers) + side * side * vector
     for tile in range(first, last):
         image, place = tile // (tiles_h * tiles_w), tile % (tiles_h * tiles_w)
@@ -166,7 +188,14 @@ def transform_outputs(
             if rest < vector:
                 target, cell, table = address(grid), address(numbers), 5
             places, cell_places, past = address(tables[table]), address(tables[table + 1]), stream if table == 1 else 0
-            if pool:
+            if depth > 0:
+                source, factors = address(v) + (tile - first) * v.strides[2], address(u) + (k_first + k) // vector * u.strides[0]
+                step = v.strides[0] // size
+                if depth == 1:
+                    grey_4(zero, source, step, factors, add, address(floor), target, places, past)
+                else:
+                    colour_4(zero, source, step, factors, add, address(floor), target, places, past)
+            elif pool:
                 if m == 4:
                     pooled_4(zero, source, address(tables), add, address(floor), target, places, cell, cell_places)
                 else:
@@ -186,23 +215,29 @@ def transform_outputs(
 
 @compiled
 def convolve_blocks(
-    x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, pool, stream, tile_first, tile_last, panel_first, panel_last, vector, block, v, m_
+    x, u, bias, floor, y, cells, top, left, tiles_h, tiles_w, m, depth, pool, stream, tile_first, tile_last, panel_first, panel_last, vector, block, v, m_
 ):  # pragma: no cover compiled
     """The three steps for a range of tiles and a range of output panels: a block of about ``block`` tiles after the other, and as many
-    panels at once as M has room for. Only the last register tile is not full."""
+    panels at once as M has room for. Only the last register tile is not full. With a ``depth`` there is no M: see ``transform_outputs``."""
     columns, side = u.shape[3], m // 2 if pool else m
+    together = m_.shape[2] // columns
     count = tile_last - tile_first
     blocks, products = number_of_blocks(count, block), (count + ROWS - 1) // ROWS
     tables = output_tables(m_, y, m, pool, vector)
-    room = side * side * vector + m_.shape[2]
+    room = side * side * vector + (len(bias) if depth else m_.shape[2])
     grid, numbers = numpy.empty(room, y.dtype), numpy.empty(room, numpy.uint8)
     for number in range(blocks):
         first = tile_first + products * number // blocks * ROWS
         last = min(tile_first + products * (number + 1) // blocks * ROWS, tile_last)
         transform_tiles(x, first, last, first, top, left, tiles_h, tiles_w, m, False, vector, v, 0)
-        for panel in range(panel_first, panel_last, m_.shape[2] // columns):
-            multiply_points(v, u, m_, last - first, panel, min(panel + m_.shape[2] // columns, panel_last), x.shape[3])
-            transform_outputs(m_, y, cells, bias, floor, first, last, panel * columns, tiles_h, tiles_w, m, pool, stream, vector, tables, grid, numbers)
+        for panel in range(panel_first, panel_last, together):
+            behind = min(panel + together, panel_last)
+            if depth == 0:
+                multiply_points(v, u, m_, last - first, panel, behind, x.shape[3])
+            width = (behind - panel) * columns
+            transform_outputs(
+                m_, v, u, y, cells, bias, floor, first, last, panel * columns, width, tiles_h, tiles_w, m, depth, pool, stream, vector, tables, grid, numbers
+            )
 
 
 @compiled
@@ -253,7 +288,7 @@ _plan = functools.lru_cache(maxsize=1024)(_Plan)
 
 def convolve(
     x: numpy.ndarray, u: numpy.ndarray, bias: numpy.ndarray | None, corner: tuple[int, int], size: tuple[int, int], y: numpy.ndarray, m: int,
-    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None, beside: Loop | None = None,
+    relu: bool = False, pool: bool = False, cells: numpy.ndarray | None = None, beside: Loop | None = None, depth: int = 0,
 ) -> None:  # fmt: skip
     """y (N, P, Q, K) = conv(x (N, H, W, C), filters u) + bias, both in channels-last memory; ``corner``: padding above and to the left.
 
@@ -271,7 +306,9 @@ def convolve(
 
     def work(item: int) -> None:
         v, m_ = apart(plan.v, x.dtype), apart(plan.m, x.dtype)
-        convolve_blocks(x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, pool, stream, *plan.parts[item], lanes(x.dtype), plan.block, v, m_)
+        convolve_blocks(
+            x, u, padded, floor, y, numbers, *corner, tiles_h, tiles_w, m, depth, pool, stream, *plan.parts[item], lanes(x.dtype), plan.block, v, m_
+        )
 
     parallel(work, len(plan.parts), beside)
 
@@ -303,14 +340,15 @@ def output(
 ) -> None:  # fmt: skip
     """y = conv(x, w) + b; with ``relu`` max(y, 0), with ``pool`` the largest of each 2x2 window of that."""
     corner, size = (spec.padding[0], spec.padding[2]), (spec.p, spec.q)
+    depth = spec.c if m == 4 and spec.c in THIN and not pool else 0
 
     def compute(y: numpy.ndarray, numbers: numpy.ndarray | None = None) -> None:
         lying = channels_last(x)
 
         def with_filters(u: numpy.ndarray, beside: Loop | None) -> None:
-            convolve(lying, u, b, corner, size, y, m, relu, pool, numbers, beside)
+            convolve(lying, u, b, corner, size, y, m, relu, pool, numbers, beside, depth)
 
-        with_remembered(w, ("winograd", m), lambda: filters(w, False, m), with_filters)
+        with_remembered(w, ("winograd", m, depth), lambda: thin_filters(w) if depth else filters(w, False, m), with_filters)
 
     into_channels_last(out, compute if cells is None else lambda y: into_channels_last(cells, lambda numbers: compute(y, numbers)))
 

@@ -8,6 +8,9 @@ from minivgg.spec import Conv2dSpec
 
 PAPER = "Lavin & Gray 2015, arXiv:1509.09308"
 
+THIN = (1, 3)
+"""Channels of grey and colour images: sums so short that F(4x4) computes them on a CPU on the way to its outputs."""
+
 
 def unlike_3x3(spec: Conv2dSpec) -> str | None:
     """None, or what makes it another convolution than one by 3x3 filters at every place."""

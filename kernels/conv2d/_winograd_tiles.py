@@ -7,7 +7,7 @@ import numpy
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.common.simd import address
 from minivgg.kernels.conv2d._toom_cook import F2_POINTS, F4_POINTS, MinimalFilter
-from minivgg.kernels.conv2d._winograd_transforms import finished_sandwich, pooled_sandwich, sandwich
+from minivgg.kernels.conv2d._winograd_transforms import finished_sandwich, pooled_sandwich, product_sandwich, sandwich
 
 FORWARD = {2: MinimalFilter(2, 3, F2_POINTS), 4: MinimalFilter(4, 3, F4_POINTS)}
 WEIGHT = {2: MinimalFilter(3, 2, F2_POINTS), 4: MinimalFilter(3, 4, F4_POINTS)}
@@ -16,6 +16,7 @@ input_2, input_4 = (sandwich(FORWARD[m].arrays()[2]) for m in (2, 4))
 filter_2, filter_4 = (sandwich(FORWARD[m].arrays()[1]) for m in (2, 4))
 output_2, output_4 = (finished_sandwich(FORWARD[m].arrays()[0]) for m in (2, 4))
 pooled_2, pooled_4 = (pooled_sandwich(FORWARD[m].arrays()[0]) for m in (2, 4))
+grey_4, colour_4 = (product_sandwich(FORWARD[4].arrays()[0], channels) for channels in (1, 3))
 dy_2, dy_4 = (sandwich(WEIGHT[m].arrays()[1]) for m in (2, 4))
 dw_2, dw_4 = (sandwich(WEIGHT[m].arrays()[0]) for m in (2, 4))
 

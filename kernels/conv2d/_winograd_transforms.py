@@ -6,7 +6,7 @@ mirrored inputs, or even and odd parts of mirrored outputs, are computed once an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
@@ -85,12 +85,30 @@ def _places(v: Vectors, base: Any, table: Any, count: int) -> list[ir.Value]:
     return [v.at(v.builder.add(base, v.builder.load(v.builder.gep(offsets, [integer(i)])))) for i in range(count)]
 
 
-def _both_sides(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any) -> list[list[Any]]:
-    """``matrix · X · matrixᵀ`` of the grid of vectors that lie at ``places`` behind ``source``."""
+def _both_sides(v: Vectors, matrix: numpy.ndarray, value: Callable[[int], Any]) -> list[list[Any]]:
+    """``matrix · X · matrixᵀ`` of a grid of vectors, given by their numbers, which are asked for column by column."""
     size = matrix.shape[1]
-    grid = [v.load(pointer) for pointer in _places(v, source, places, size * size)]
-    half = [multiply(v, matrix, grid[j::size]) for j in range(size)]
+    half = [multiply(v, matrix, [value(i * size + j) for i in range(size)]) for j in range(size)]
     return [multiply(v, matrix, [values[i] for values in half]) for i in range(matrix.shape[0])]
+
+
+def _grid(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any) -> Callable[[int], Any]:
+    """The vectors that lie at ``places`` behind ``source``."""
+    return [v.load(pointer) for pointer in _places(v, source, places, matrix.shape[1] ** 2)].__getitem__
+
+
+def _products(v: Vectors, source: Any, step: Any, u: Any, depth: int) -> Callable[[int], Any]:
+    """The vectors Σ_c V[ξ, c] · U[ξ, c] over ``depth`` channels: a tile's numbers lie ``step`` elements apart from point to point, U's in order."""
+
+    def value(point: int) -> Any:
+        total = None
+        for c in range(depth):
+            number = v.at(source, v.builder.mul(step, integer(point)), integer(c))
+            factors = v.broadcast(v.builder.load(number)), v.load(v.at(u, integer((point * depth + c) * v.count)))
+            total = v.builder.fmul(*factors) if total is None else v.fma(*factors, total)
+        return total
+
+    return value
 
 
 def sandwich(matrix: numpy.ndarray) -> Any:
@@ -132,24 +150,42 @@ def sandwich(matrix: numpy.ndarray) -> Any:
     return emitter(transform)
 
 
-def _finished(v: Vectors, matrix: numpy.ndarray, source: Any, places: Any, bias: Any, floor: Any) -> list[list[Any]]:
+def _finished(v: Vectors, matrix: numpy.ndarray, value: Callable[[int], Any], bias: Any, floor: Any) -> list[list[Any]]:
     """``matrix · X · matrixᵀ`` plus the vector at ``bias``, and not below the one at ``floor`` (0 for ReLU, -inf for none)."""
     added, least = v.load(v.at(bias)), v.load(v.at(floor))
-    return [[v.maximum(v.builder.fadd(value, added), least) for value in line] for line in _both_sides(v, matrix, source, places)]
+    return [[v.maximum(v.builder.fadd(each, added), least) for each in line] for line in _both_sides(v, matrix, value)]
+
+
+def _store_finished(v: Vectors, lines: list[list[Any]], target: Any, targets: Any, stream: Any) -> None:
+    """At ``target`` + the offsets of a table. ``stream``: past the cache."""
+    values = [value for line in lines for value in line]
+    pointers = _places(v, target, targets, len(values))
+
+    def write(store: Any) -> None:
+        for value, pointer in zip(values, pointers, strict=True):
+            store(value, pointer)
+
+    v.store_by(stream, write)
 
 
 def finished_sandwich(matrix: numpy.ndarray) -> Any:
     """The same, finished with bias and floor; what it writes lies at ``target`` + the offsets of a table, too. ``stream``: past the cache."""
 
     def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any, stream: Any) -> None:
-        values = [value for line in _finished(v, matrix, source, places, bias, floor) for value in line]
-        pointers = _places(v, target, targets, len(values))
+        _store_finished(v, _finished(v, matrix, _grid(v, matrix, source, places), bias, floor), target, targets, stream)
 
-        def write(store: Any) -> None:
-            for value, pointer in zip(values, pointers, strict=True):
-                store(value, pointer)
+    return emitter(transform)
 
-        v.store_by(stream, write)
+
+def product_sandwich(matrix: numpy.ndarray, depth: int) -> Any:
+    """The same with X = Σ_c V[ξ, c] · U[ξ, c] over so few channels that X is computed when it is asked for, and never lies in memory.
+
+    ``f(zero, source, step, u, bias, floor, target, targets, stream)``: V begins at ``source``, its points lie ``step`` elements apart; U is (ξ, c, lanes).
+    """
+
+    def transform(v: Vectors, source: Any, step: Any, u: Any, bias: Any, floor: Any, target: Any, targets: Any, stream: Any) -> None:
+        value = _products(v, v.at(source), step, v.at(u), depth)
+        _store_finished(v, _finished(v, matrix, value, bias, floor), target, targets, stream)
 
     return emitter(transform)
 
@@ -158,7 +194,7 @@ def pooled_sandwich(matrix: numpy.ndarray) -> Any:
     """The same, and of each 2x2 window the maximum alone; the numbers of the winning cells, a byte each, go to a table of their own."""
 
     def transform(v: Vectors, source: Any, places: Any, bias: Any, floor: Any, target: Any, targets: Any, cells: Any, cell_places: Any) -> None:
-        lines = _finished(v, matrix, source, places, bias, floor)
+        lines = _finished(v, matrix, _grid(v, matrix, source, places), bias, floor)
         corners = [(i, j) for i in range(0, len(lines), 2) for j in range(0, len(lines), 2)]
         pointers = zip(_places(v, target, targets, len(corners)), _places(v, cells, cell_places, len(corners)), strict=True)
         for (i, j), (place, cell_place) in zip(corners, pointers, strict=True):
