@@ -172,24 +172,42 @@ def lines(last: bool, *arrays: numpy.ndarray) -> list[numpy.ndarray]:
     return result
 
 
+WIDE = 256
+"""Numbers that a row should have, so that beginning it costs little beside adding it up."""
+
+
+def side_by_side(pixels: int, channels: int) -> int:
+    """How many pixels are taken as one row of that width, whose sums are then parts of the channels' sums: 1, 2, 4, ..., a divisor of ``pixels``.
+
+    >>> side_by_side(64, 32), side_by_side(6, 32), side_by_side(64, 512)
+    (8, 2, 1)
+    """
+    count = 1
+    while pixels % (2 * count) == 0 and 2 * count * max(channels, 1) <= WIDE:
+        count *= 2
+    return count
+
+
 def plain_sums(x: numpy.ndarray) -> numpy.ndarray:
     """(C,) float64: Σ x[:, c]."""
     n, channels, _, _ = x.shape
     last = is_channels_last(x)
     (x,) = lines(last, x)
+    pixels = side_by_side(len(x), channels) if last else 1
+    x = x.reshape(len(x) // pixels, pixels * x.shape[1])
     step = max(1, BLOCK // max(x.shape[1], 1))
     count = -(-x.shape[0] // step)
-    sums = numpy.zeros((count, channels) if last else (n, channels))
+    sums = numpy.zeros((count, x.shape[1]) if last else (n, channels))
 
     def work(item: int) -> None:
         begin, end = item * step, min((item + 1) * step, x.shape[0])
         if last:
-            add_rows(x, begin, end, numpy.empty(channels, x.dtype), sums[item])
+            add_rows(x, begin, end, numpy.empty(x.shape[1], x.dtype), sums[item])
         else:
             add_planes(x, begin, end, numpy.empty(LANES, x.dtype), sums.reshape(-1))
 
     parallel(work, count)
-    return sums.sum(0)
+    return sums.reshape(len(sums) * pixels, channels).sum(0)
 
 
 def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: bool) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -197,20 +215,23 @@ def two_sums(x: numpy.ndarray, g: numpy.ndarray, center: numpy.ndarray, square: 
     n, channels, h, w = x.shape
     last = is_channels_last(x)
     x, g = lines(last, x, x if square else g)
+    pixels = side_by_side(len(x), channels) if last else 1
+    wide = len(x) // pixels, pixels * x.shape[1]
+    x, g, center = x.reshape(wide), g.reshape(wide), numpy.tile(center, pixels)
     step = max(1, BLOCK // max(x.shape[1], 1))
     count = -(-x.shape[0] // step)
-    shape = (count, channels) if last else (n, channels)
+    shape = (count, x.shape[1]) if last else (n, channels)
     sums, products = numpy.zeros(shape), numpy.zeros(shape)
 
     def work(item: int) -> None:
         begin, end = item * step, min((item + 1) * step, x.shape[0])
         if last:
-            sums_of_pixels(x, g, center, square, begin, end, numpy.empty((2, channels), x.dtype), sums[item], products[item])
+            sums_of_pixels(x, g, center, square, begin, end, numpy.empty((2, x.shape[1]), x.dtype), sums[item], products[item])
         else:
             sums_of_planes(x, g, center, square, begin, end, sums.reshape(-1), products.reshape(-1))
 
     parallel(work, count)
-    return sums, products
+    return sums.reshape(len(sums) * pixels, channels), products.reshape(len(sums) * pixels, channels)
 
 
 def scale(x: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, out: numpy.ndarray) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy
 
-from minivgg.kernels.channels._passes import sums_of_pixels
+from minivgg.kernels.channels._passes import side_by_side, sums_of_pixels
 from minivgg.kernels.common.jit import compiled
 from minivgg.kernels.pool2d.direct_numba import max_gradient_windows
 from minivgg.parallel import BLOCK, parallel
@@ -94,8 +94,9 @@ def two_sums_behind(
     n, h, w, c = x.shape
     rows, row = (n * h, w) if cells is None else (n * h // 2, 2 * w)
     pixels, result = x.reshape(n * h * w, c), dx.reshape(n * h * w, c)
-    step = _step(row * c)
-    sums, products = numpy.zeros((2, -(-rows // step), c))
+    step, beside = _step(row * c), side_by_side(row, c)
+    wide, centers = (-1, beside * c), numpy.tile(center, beside)
+    sums, products = numpy.zeros((2, -(-rows // step), beside * c))
 
     def work(first: int, last: int) -> None:
         item, begin, end = first // step, first * row, last * row
@@ -103,10 +104,11 @@ def two_sums_behind(
             through_relu(grad.reshape(n * h * w, c), y.reshape(n * h * w, c), begin, end, result)
         else:
             max_gradient_windows(grad, cells, dx, first, last)
-        sums_of_pixels(pixels, result, center, False, begin, end, numpy.empty((2, c), x.dtype), sums[item], products[item])
+        parts = numpy.empty((2, beside * c), x.dtype)
+        sums_of_pixels(pixels.reshape(wide), result.reshape(wide), centers, False, begin // beside, end // beside, parts, sums[item], products[item])
 
     _in_blocks(rows, row * c, work)
-    return sums, products
+    return sums.reshape(-1, c), products.reshape(-1, c)
 
 
 def combine_behind(x: numpy.ndarray, factor: numpy.ndarray, slope: numpy.ndarray, center: numpy.ndarray, offset: numpy.ndarray, dx: numpy.ndarray) -> None:

@@ -110,17 +110,16 @@ class Optimizer:
                 loss = closure()
         if current.capture is not None:
             current.capture.watch(self._options)
-        with no_grad():
+        with no_grad(), numpy.errstate(all="ignore"):  # nan and infinity go their way
             for group in self.param_groups:
                 # a NumPy scalar, unlike a Python number, would turn float32 arrays into float64
                 options = {name: value.item() if isinstance(value, numpy.generic) else value for name, value in group.items()}
                 for i, p in enumerate(group["params"]):
                     if p.grad is not None:
                         self._check_gradient(i, p, p.grad)
-                        numbers = _numbers(self.state[p])
-                        with numpy.errstate(all="ignore"):  # nan and infinity go their way
-                            self.update(p.array, p.grad.array, self.state[p], options)
-                        if current.capture is not None and _numbers(self.state[p]) != numbers:
+                        numbers = None if current.capture is None else _numbers(self.state[p])
+                        self.update(p.array, p.grad.array, self.state[p], options)
+                        if numbers is not None and _numbers(self.state[p]) != numbers:
                             problem = "counts its steps on the host, and in a graph the count would stand still; call step() after the graph, not in it"
                             raise UnsupportedError(self.name, problem)
                         p._version[0] += 1  # a graph that saved the old values must notice
