@@ -14,9 +14,12 @@ import minivgg
 import minivgg.nn.functional as F
 from minivgg.errors import OperationError
 from minivgg.kernels.common.simd import STREAM_BYTES
+from minivgg.kernels.conv2d import _winograd_weight
 from minivgg.registry import algorithms, select
 from minivgg.spec import Conv2dSpec
+from minivgg.testing import kernel_checks
 from minivgg.testing.layouts import channels_last, read_only, reversed_memory, strided
+from minivgg.testing.problems import problems as known_problems
 
 ANY_PROBLEM = ["reference", "im2col", "kn2row", "fft", "loops", "direct", "implicit_gemm"]
 """The algorithms that refuse no problem as small as these."""
@@ -323,3 +326,25 @@ def test_a_large_result_is_written_whole(algorithm, text, relu):
     run = select("conv2d", spec, out.dtype, algorithm)
     run(spec, channels_last(x.astype("float32")), w.astype("float32"), b.astype("float32"), out, relu=relu)
     assert numpy.linalg.norm(out - expected) <= run.max_error * numpy.linalg.norm(expected)
+
+
+WAYS = {"at once": {}, "in blocks": {"AT_ONCE_BYTES": 0, "BLOCK_BYTES": 0, "DEPTH": 5}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("algorithm", ["winograd_f2", "winograd_f4"])
+def test_winograds_weight_gradient_as_for_large_filters(algorithm, way, monkeypatch):
+    """By sums that never leave the cache, and block by block of tiles: small filters are computed in a third way."""
+    for name, value in {"SMALL_BYTES": 0, "_sizes": _winograd_weight._Sizes, **WAYS[way]}.items():
+        monkeypatch.setattr(_winograd_weight, name, value)
+    record, met = algorithms("conv2d_grad_weight")[algorithm], set()
+    for problem in known_problems("conv2d_grad_weight"):
+        if record.supports(problem.spec, numpy.dtype("float32")) is None:
+            for dtype in ("float32", "float64"):
+                spec, m = problem.spec, int(algorithm[-1])
+                tiles = spec.n * -(-spec.p // m) * -(-spec.q // m)
+                sizes = _winograd_weight._Sizes(spec.c, spec.k, tiles, m, numpy.dtype(dtype), False)
+                met.add("at once" if sizes.at_once else "in blocks" if tiles > sizes.room else "in one block")
+                kernel_checks.check_result(record, problem, dtype, "channels_last")
+                kernel_checks.check_workspace(record, problem, dtype, "channels_last")
+    assert way in met
