@@ -1,5 +1,6 @@
 """Convolution over its whole argument space, an algorithm at a time, against PyTorch: values, two orders of derivatives, refusals."""
 
+import dataclasses
 import tracemalloc
 
 import numpy
@@ -14,7 +15,7 @@ import minivgg
 import minivgg.nn.functional as F
 from minivgg.errors import OperationError
 from minivgg.kernels.common.simd import STREAM_BYTES
-from minivgg.kernels.conv2d import _winograd_weight
+from minivgg.kernels.conv2d import _winograd_input, _winograd_weight
 from minivgg.registry import algorithms, select
 from minivgg.spec import Conv2dSpec
 from minivgg.testing import kernel_checks
@@ -348,3 +349,20 @@ def test_winograds_weight_gradient_as_for_large_filters(algorithm, way, monkeypa
                 kernel_checks.check_result(record, problem, dtype, "channels_last")
                 kernel_checks.check_workspace(record, problem, dtype, "channels_last")
     assert way in met
+
+
+@pytest.mark.parametrize("algorithm", ["winograd_f2", "winograd_f4"])
+def test_winograds_input_gradient_as_for_large_filters(algorithm, monkeypatch):
+    """With filters that are transformed where they are used, some channels after the others."""
+    monkeypatch.setattr(_winograd_input, "OUTER_CACHE", 0)
+    record, met = algorithms("conv2d_grad_input")[algorithm], 0
+    deep = Conv2dSpec.parse("n1 c20 h9 w7 k150 r3 p1")
+    known = known_problems("conv2d_grad_input")
+    known.append(dataclasses.replace(known[0], spec=deep, inputs=(deep.output_shape, deep.weight_shape), outputs=(deep.input_shape,)))
+    for problem in known:
+        if record.supports(problem.spec, numpy.dtype("float32")) is None:
+            for dtype in ("float32", "float64"):
+                met += _winograd_input._Plan(problem.spec, int(algorithm[-1]), numpy.dtype(dtype)).pays
+                kernel_checks.check_result(record, problem, dtype, "channels_last")
+                kernel_checks.check_workspace(record, problem, dtype, "channels_last")
+    assert met >= 10

@@ -70,29 +70,32 @@ def gather_taps(w, turned, k, c, count, taps):  # pragma: no cover compiled
 
 
 @compiled
-def transform_filters(w, turned, first, last, m, stream, u, taps):  # pragma: no cover compiled
-    """U[panel, ξ, c, column] = (G g Gᵀ)[ξ] for the panels first to last; zeros beyond the filters' channels.
+def transform_filters(w, turned, panel, c_first, c_last, m, stream, u, place, taps):  # pragma: no cover compiled
+    """U[place, ξ, c - c_first, column] = (G g Gᵀ)[ξ] for the channels c_first to c_last of a panel; zeros beyond the filters' channels.
 
     ``turned``: w is (C, K, 3, 3), and its filters are used rotated by 180°, as the input gradient needs them. ``taps`` has room for
     those of some input channels and of a vector of output channels.
     """
     zero, size, vector = w.dtype.type(0), w.itemsize, taps.shape[1]
-    width, columns = u.shape[2:]
-    n, step = m + 2, width * columns
+    columns, step = u.shape[3], u.shape[2] * u.shape[3]
+    n = m + 2
     places = numpy.empty(9, numpy.int64)
     for tap in range(9):
         places[tap] = size * vector * (8 - tap if turned else tap)
-    for panel in range(first, last):
-        for c in range(0, width, INPUTS):
-            count = min(INPUTS, width - c)
-            for column in range(0, columns, vector):
-                gather_taps(w, turned, panel * columns + column, c, count, taps)
-                for i in range(count):
-                    source, target = address(taps) + size * 9 * i * vector, address(u) + panel * u.strides[0] + size * ((c + i) * columns + column)
-                    if m == 4:
-                        filter_4(zero, source, address(places), target, n * step, step, 0, 0, stream)
-                    else:
-                        filter_2(zero, source, address(places), target, n * step, step, 0, 0, stream)
+    for c in range(c_first, c_last, INPUTS):
+        count = min(INPUTS, c_last - c)
+        for column in range(0, columns, vector):
+            gather_taps(w, turned, panel * columns + column, c, count, taps)
+            for i in range(count):
+                source, target = address(taps) + size * 9 * i * vector, address(u) + place * u.strides[0] + size * ((c - c_first + i) * columns + column)
+                if m == 4:
+                    filter_4(zero, source, address(places), target, n * step, step, 0, 0, stream)
+                else:
+                    filter_2(zero, source, address(places), target, n * step, step, 0, 0, stream)
+
+
+def room_for_taps(dtype: numpy.dtype) -> numpy.ndarray:
+    return empty((9 * INPUTS + lanes(dtype), lanes(dtype)), dtype)
 
 
 def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
@@ -102,7 +105,7 @@ def filters(w: numpy.ndarray, turned: bool, m: int) -> numpy.ndarray:
     columns, vector = tile_columns(w.dtype), lanes(w.dtype)
     u = empty((-(-k // columns), (m + 2) ** 2, round_up(c, vector), columns), w.dtype)
     stream = int(past_the_cache(u))
-    parallel(lambda panel: transform_filters(w, turned, panel, panel + 1, m, stream, u, empty((9 * INPUTS + vector, vector), w.dtype)), len(u))
+    parallel(lambda panel: transform_filters(w, turned, panel, 0, u.shape[2], m, stream, u, panel, room_for_taps(w.dtype)), len(u))
     return u
 
 
@@ -313,10 +316,7 @@ def convolve(
     parallel(work, len(plan.parts), beside)
 
 
-# The two directions ---------------------------------------------------------------------------------------------------
-
-
-def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: numpy.dtype) -> int:
+def convolution_bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: numpy.dtype) -> int:
     """U and each thread's V and M, of a convolution from c to k channels whose result has that many rows and columns."""
     columns, tiles = tile_columns(dtype), images * -(-size[0] // m) * -(-size[1] // m)
     panels = -(-k // columns)
@@ -327,11 +327,7 @@ def _bytes(c: int, k: int, images: int, size: tuple[int, int], m: int, dtype: nu
 
 
 def output_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
-    return lambda spec, dtype: _bytes(spec.c, spec.k, spec.n, (spec.p, spec.q), m, dtype)
-
-
-def input_workspace(m: int) -> Callable[[Conv2dSpec, numpy.dtype], int]:
-    return lambda spec, dtype: _bytes(spec.k, spec.c, spec.n, (spec.h, spec.w), m, dtype)
+    return lambda spec, dtype: convolution_bytes(spec.c, spec.k, spec.n, (spec.p, spec.q), m, dtype)
 
 
 def output(
@@ -351,10 +347,3 @@ def output(
         with_remembered(w, ("winograd", m, depth), lambda: thin_filters(w) if depth else filters(w, False, m), with_filters)
 
     into_channels_last(out, compute if cells is None else lambda y: into_channels_last(cells, lambda numbers: compute(y, numbers)))
-
-
-def input_gradient(spec: Conv2dSpec, dy: numpy.ndarray, w: numpy.ndarray, out: numpy.ndarray, m: int) -> None:
-    """dx: the filters turned by 180°, and the padding's complement."""
-    u = filters(w, True, m)
-    corner = 2 - spec.padding[0], 2 - spec.padding[2]
-    into_channels_last(out, lambda dx: convolve(channels_last(dy), u, None, corner, (spec.h, spec.w), dx, m))

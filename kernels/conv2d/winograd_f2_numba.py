@@ -4,7 +4,8 @@ How it works stands in ``_winograd.py``, why it is a convolution in ``_toom_cook
 """
 
 from minivgg.kernels.common.layout import channels_last
-from minivgg.kernels.conv2d._winograd import input_gradient, input_workspace, output, output_workspace
+from minivgg.kernels.conv2d._winograd import output, output_workspace
+from minivgg.kernels.conv2d._winograd_input import input_gradient, input_workspace
 from minivgg.kernels.conv2d._winograd_problem import PAPER, supports
 from minivgg.kernels.conv2d._winograd_weight import weight_gradient, weight_workspace
 from minivgg.registry import algorithm
