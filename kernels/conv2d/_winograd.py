@@ -95,6 +95,7 @@ def transform_filters(w, turned, panel, c_first, c_last, m, stream, u, place, ta
 
 
 def room_for_taps(dtype: numpy.dtype) -> numpy.ndarray:
+    """What ``transform_filters`` takes as ``taps``; a block of vectors may be written too much."""
     return empty((9 * INPUTS + lanes(dtype), lanes(dtype)), dtype)
 
 
