@@ -34,7 +34,7 @@ __device__ inline Place place_of(const Shape& shape, int number) {
 
 // Members of a team lie side by side in memory: in a warp if cells do, else far apart in the block, with other channels between them.
 extern "C" __global__ void average(T* out, const T* x, Shape shape, int results, int team) {
-    __shared__ T shares[THREADS * VECTOR];
+    __shared__ Vector<T, VECTOR> shares[THREADS];
     const int slots = THREADS / team, slot = shape.inner > 1 ? threadIdx.x % slots : threadIdx.x / team;
     const int member = shape.inner > 1 ? threadIdx.x / slots : threadIdx.x % team, step = shape.inner > 1 ? slots : 1;
     const int number = blockIdx.x * slots + slot;
@@ -58,12 +58,11 @@ extern "C" __global__ void average(T* out, const T* x, Shape shape, int results,
             for (int k = 0; k < VECTOR; ++k) total.at[k] += some.at[k];
         }
     }
-    T* mine = shares + threadIdx.x * VECTOR;
     for (int half = team / 2; half > 0; half /= 2) {
-        store(mine, total);
+        shares[threadIdx.x] = total;
         __syncthreads();
         if (member < half) {
-            const Vector<T, VECTOR> other = load<VECTOR>(mine + half * step * VECTOR);
+            const Vector<T, VECTOR> other = shares[threadIdx.x + half * step];
 #pragma unroll
             for (int k = 0; k < VECTOR; ++k) total.at[k] += other.at[k];
         }
