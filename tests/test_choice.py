@@ -323,3 +323,29 @@ def test_an_algorithm_is_declared_once():
     im2col = algorithms("conv2d")["im2col"].run
     with pytest.raises(ValueError, match="algorithm 'im2col' of conv2d is declared twice"):
         registry.algorithm("conv2d")(im2col)
+
+
+def test_a_kept_choice_is_that_of_the_precision_allowed_now():
+    spec = Conv2dSpec.parse("n64 c64 h224 w224 k64 r3 p1")
+    for _ in range(2):
+        assert select("conv2d", spec, float32, device="cuda:0").name == "winograd_f4"
+        with minivgg.allow_tf32():
+            assert select("conv2d", spec, float32, device="cuda:0").name == "patches"
+
+
+def test_a_kept_choice_gives_way_to_an_algorithm_that_comes_later(monkeypatch):
+    """As when somebody tries out an algorithm in a notebook."""
+    spec = Conv2dSpec.parse("n1 c5 h7 w7 k5 r3")
+    monkeypatch.setitem(registry._POLICIES["cpu"], "conv2d", lambda spec, dtype: [("late", "planted"), ("direct", "planted")])
+    assert select("conv2d", spec, float32).name == "direct"
+
+    def late(spec, x, w, b, out):
+        raise NotImplementedError
+
+    late.__module__ = "minivgg.kernels.conv2d.late"
+    try:
+        registry.algorithm("conv2d", backend="numba")(late)
+        assert select("conv2d", spec, float32).name == "late"
+    finally:
+        registry._ALGORITHMS["cpu"]["conv2d"].pop("late", None)
+        registry._by_policy.cache_clear()
